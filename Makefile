@@ -1,0 +1,46 @@
+# `make` alone checks and tests; `make demo` and `make test` set everything up on a fresh machine.
+.DEFAULT_GOAL := all
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: all init demo test check fix soak bench clean help
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+all: check test
+
+init: $(STAMP) ## create .venv and install everything
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip setuptools wheel
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
+	@touch $@
+
+demo: $(STAMP) ## watch a real model live a whole year
+	$(BIN)/mlspine demo flights
+
+test: $(STAMP) ## the test-suite
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(STAMP) ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+soak: $(STAMP) ## the long tests: 200 kills under load
+	MLSPINE_SOAK=200 $(BIN)/python -m pytest -m soak
+
+bench: $(STAMP) ## side by side with rivals
+	$(BIN)/python benchmarks/serving.py
+
+clean: ## forget the environment
+	rm -rf $(VENV) build dist

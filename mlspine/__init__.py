@@ -1,0 +1,29 @@
+"""mlspine: from a fitted model to a monitored, reversible production endpoint.
+
+    import mlspine
+    mlspine.ship(model, X_train, y_train, name="churn")
+
+Names are resolved on first use, so importing the package costs a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlspine.api import ModelVersion, Workspace, open, ship
+
+__version__ = "0.1.0.dev0"
+__all__ = ["ModelVersion", "Workspace", "open", "ship"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from mlspine import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'mlspine' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,434 @@
+"""The structs that travel between rooms.
+
+Frozen data without behaviour that touches the world. Times are milliseconds UTC (`_at_ms`), durations
+seconds (`_s`), sizes bytes (`_bytes`), shares and probabilities 0..1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+# A table in flight: named arrays with one equal first axis. Floats are float64 with NaN for null, integers
+# int64, booleans bool, datetimes datetime64[us] with NaT; text and categories are object arrays of the values
+# themselves with None for null; integers or booleans that may be null are float64 / object with None.
+Columns = dict[str, np.ndarray[Any, np.dtype[Any]]]
+
+Tier = Literal["low", "medium", "high"]
+Stage = Literal["None", "Staging", "Production", "Archived"]
+Task = Literal["binary", "multiclass", "regression", "other"]
+Severity = Literal["OK", "INFO", "WARNING", "CRITICAL"]
+FieldType = Literal["float", "int", "bool", "category", "text", "datetime", "vector"]
+Scalar = str | int | float | bool
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
+    """Common ground: immutable, keyword-only, strict when decoded."""
+
+
+# ---------------------------------------------------------------- governance
+
+
+class Actor(Struct, frozen=True, kw_only=True):
+    """Who asks for a change: `kind` is a person at a terminal, a client with a token, or mlspine itself."""
+
+    name: str
+    kind: Literal["person", "client", "system"] = "person"
+
+
+class LedgerEntry(Struct, frozen=True, kw_only=True):
+    """One line of the hash chain. `entry_hash` covers every other field and so the whole past."""
+
+    seq: int
+    at_ms: int
+    actor: str
+    action: str
+    subject: str
+    reason: str
+    facts: dict[str, Any]
+    previous_hash: str
+    entry_hash: str
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """What the gate says of a change: refusals stop it, warnings are printed and recorded."""
+
+    allowed: bool
+    refusals: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+# ---------------------------------------------------------------- data
+
+
+class Field(Struct, frozen=True, kw_only=True):
+    """One column as it was at ship time; enough to check a value and to rebuild the caller's own dtype."""
+
+    name: str
+    type: FieldType
+    dtype: str  # as the caller's library spells it: "float32", "category", "datetime64[ns, UTC]", ...
+    nullable: bool = False
+    levels: tuple[Scalar, ...] = ()  # categories in order, for type == "category"
+    ordered: bool = False
+    time_zone: str = ""
+    width: int = 0  # second axis, for type == "vector"
+
+
+class Schema(Struct, frozen=True, kw_only=True):
+    """Columns in order, and the container the model was fitted with."""
+
+    fields: tuple[Field, ...]
+    # "numpy": a matrix; "structured": a numpy record array; "records": a list of dict; "arrays": a dict of
+    # arrays; "sequence": one value per row, such as a list of texts.
+    container: Literal["pandas", "polars", "arrow", "numpy", "structured", "records", "arrays", "sequence"] = (
+        "pandas"
+    )
+    integer_names: bool = False  # a pandas frame whose column labels are the integers these names spell
+
+    def field(self, name: str) -> Field:
+        return next(field for field in self.fields if field.name == name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(field.name for field in self.fields)
+
+
+class DatasetVersion(Struct, frozen=True, kw_only=True):
+    """Rows named by the digest of their content; the rows themselves stay where they are."""
+
+    digest: str
+    rows: int
+    columns: int
+    source: str = ""
+    created_at_ms: int = 0
+
+
+# ---------------------------------------------------------------- statistics that travel
+
+
+class Interval(Struct, frozen=True, kw_only=True):
+    """An estimate with the interval around it; `level` is its coverage and `method` the name of the formula."""
+
+    value: float
+    lo: float
+    hi: float
+    level: float = 0.95
+    method: str = ""
+
+
+class Metric(Struct, frozen=True, kw_only=True):
+    """A quality figure or the reason there is none. `rows_from` says which rows it stands on."""
+
+    name: str
+    status: Literal["ESTIMATED", "NOT_ESTIMABLE", "PROVISIONAL"]
+    interval: Interval | None = None
+    rows: int = 0
+    rows_from: str = ""  # "holdout" | "out-of-fold" | "labels"
+    reason: str = ""
+    opens_with: str = ""  # the one line that would make it estimable
+    higher_is_better: bool = True
+
+
+# ---------------------------------------------------------------- registry
+
+
+class Signature(Struct, frozen=True, kw_only=True):
+    """What the model takes and gives."""
+
+    inputs: Schema
+    task: Task
+    classes: tuple[Scalar, ...] = ()
+    target: str = ""
+
+
+class CodeState(Struct, frozen=True, kw_only=True):
+    """The commit the caller stood on, and the digest of what was not committed."""
+
+    repository: str = ""
+    commit: str = ""
+    dirty_digest: str = ""
+
+
+class Release(Struct, frozen=True, kw_only=True):
+    """The declared inputs under one hash: everything that decides what an endpoint answers and how it is judged.
+
+    Digests point into the release directory. Owner, message, origin and creation time are facts about a
+    version and stay outside, as does every figure that depends on the machine.
+    """
+
+    model: str
+    transform: str
+    signature: Signature
+    environment: dict[str, str]
+    data: str
+    code: CodeState
+    settings: dict[str, Any]
+    baseline: str
+    recorded: str
+    thresholds: dict[str, Any]
+    format: int = 1
+
+
+class ModelVersion(Struct, frozen=True, kw_only=True):
+    """A release under a model's name and number, with the facts the hash does not cover."""
+
+    model: str
+    version: int
+    release_hash: str
+    stage: Stage
+    path: str  # release directory
+    created_at_ms: int
+    owner: str = ""
+    owner_assumed: bool = False
+    tier: Tier = "low"
+    message: str = ""
+    origin: str = ""  # "in-process", or the file it came from
+    trusted: bool = True
+    flavor: str = ""
+    metric: Metric | None = None
+    captured: dict[str, Any] = {}
+    missing: tuple[str, ...] = ()
+
+
+# ---------------------------------------------------------------- deployment
+
+
+class LogSettings(Struct, frozen=True, kw_only=True):
+    """What an endpoint records of its callers' data."""
+
+    enabled: bool = True
+    redact: tuple[str, ...] = ()
+
+
+class Revision(Struct, frozen=True, kw_only=True):
+    """One applied state of an endpoint. `version` 0 means it answers "cannot answer"."""
+
+    endpoint: str
+    number: int
+    version: int
+    release_hash: str
+    cause: Literal["serve", "promote", "rollback", "restore", "settings"]
+    log: LogSettings
+    created_at_ms: int
+    actor: str
+    reason: str = ""
+    rolled_back_from: int = 0  # version left behind by a rollback
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """A served model as the store sees it."""
+
+    name: str
+    model: str
+    current: Revision
+    previous: Revision | None = None  # what a rollback would bring back
+    created_at_ms: int = 0
+
+
+class PlannedRelease(Struct, frozen=True, kw_only=True):
+    """A release the inference process holds ready: where it lies and where it runs."""
+
+    release_hash: str
+    version: int
+    path: str
+    placement: Literal["loop", "worker", "auto"] = "auto"
+
+
+class PlannedEndpoint(Struct, frozen=True, kw_only=True):
+    """What the inference process must answer for one endpoint, the warm release included."""
+
+    name: str
+    revision: int
+    live: PlannedRelease | None
+    warm: PlannedRelease | None = None
+    log: LogSettings = LogSettings()
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """The applied plan on disk: the whole of what inference processes need to serve, without any SQL."""
+
+    number: int
+    workspace: str
+    host: str
+    port: int
+    endpoints: tuple[PlannedEndpoint, ...] = ()
+    control_argv: tuple[str, ...] = ()  # how an inference process restarts control
+
+
+class Proof(Struct, frozen=True, kw_only=True):
+    """What was exercised before traffic: recorded rows reproduced in the serving process, and how fast."""
+
+    release_hash: str
+    recorded_rows: int
+    reproduced_rows: int
+    placement: Literal["loop", "worker"]
+    form: str  # "frame" or "matrix": what the model is handed
+    load_s: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    capacity_rows_per_s: float
+    mismatches: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Acknowledgement(Struct, frozen=True, kw_only=True):
+    """One process's word that it answers by this plan, and when it began to."""
+
+    process: str
+    plan: int
+    applied_at_ms: int
+    last_old_begun_at_ms: int = 0
+
+
+class ProcessState(Struct, frozen=True, kw_only=True):
+    """What an inference process says of itself."""
+
+    process: str
+    pid: int
+    started_at_ms: int
+    plan: int
+    ready: bool
+    endpoints: dict[str, Any]  # name -> counters and latency quantiles, see serving/meter.py
+    spool_dropped_rows: int = 0
+    workers: dict[str, int] = {}  # release hash -> pid
+    rss_bytes: int = 0
+
+
+# ---------------------------------------------------------------- predictions
+
+
+class LogSummary(Struct, frozen=True, kw_only=True):
+    """What the log of one endpoint holds."""
+
+    endpoint: str
+    rows: int
+    first_event_at_ms: int
+    last_event_at_ms: int
+    last_received_at_ms: int
+    segments: int
+    size_bytes: int
+    labelled_rows: int
+    parked_labels: int
+    dropped_rows: int
+    rows_by_release: dict[str, int] = {}
+
+
+class LabelReceipt(Struct, frozen=True, kw_only=True):
+    """What became of a label file."""
+
+    endpoint: str
+    read: int
+    matched: int
+    parked: int
+    duplicates: int
+    examples_unmatched: tuple[str, ...] = ()
+
+
+class SubWindow(Struct, frozen=True, kw_only=True):
+    """The merged profiles of one endpoint, release and hour of event time.
+
+    `outputs` is tied to `outputs_reference_id`, "" while the score baseline is still learning.
+    """
+
+    endpoint: str
+    release_hash: str
+    start_at_ms: int
+    rows: int
+    inputs: bytes
+    outputs: bytes = b""
+    inputs_reference_id: str = ""
+    outputs_reference_id: str = ""
+
+
+# ---------------------------------------------------------------- monitoring
+
+
+class Effect(Struct, frozen=True, kw_only=True):
+    """One effect size beside its noise level and the limit it is judged by (0: shown, never decides)."""
+
+    name: str  # "js", "tv", "mean_sd", "missing_pp", "unseen_pp", "psi", "ks", "w1_sd"
+    value: float
+    noise: float = 0.0
+    floor: float = 0.0
+    limit: float = 0.0
+
+
+class FeatureVerdict(Struct, frozen=True, kw_only=True):
+    """One column of a drift report. `role` is "input", "score" or "prediction"."""
+
+    name: str
+    role: Literal["input", "score", "prediction"]
+    type: str
+    p: float
+    significant: bool
+    named: bool  # kept by Benjamini-Hochberg once the window is significant
+    effects: tuple[Effect, ...]
+    importance: float
+    impact: float
+    severity: Severity
+    direction: str  # "up", "down", "missing", "unseen", "shape"
+    why: str
+    reference_shares: tuple[float, ...] = ()  # coarse bins, for drawing
+    window_shares: tuple[float, ...] = ()
+    bin_labels: tuple[str, ...] = ()
+
+
+class DriftReport(Struct, frozen=True, kw_only=True):
+    """One judged window."""
+
+    endpoint: str
+    release_hash: str
+    version: int
+    reference_id: str
+    from_at_ms: int
+    to_at_ms: int
+    rows: int
+    status: Literal["JUDGED", "INSUFFICIENT", "LEARNING"]
+    severity: Severity
+    alpha: float
+    false_alarm_nominal: float
+    false_alarm_measured: Interval | None
+    seasonality: str  # "" or "not calibrated for seasonality"
+    features: tuple[FeatureVerdict, ...]
+    alerting_importance: float = 0.0
+    judged_at_ms: int = 0
+
+
+class PerformanceReport(Struct, frozen=True, kw_only=True):
+    """Realised quality of one window, as known at `as_of_ms`."""
+
+    endpoint: str
+    release_hash: str
+    from_at_ms: int
+    to_at_ms: int
+    as_of_ms: int
+    predicted_rows: int
+    labelled_rows: int
+    coverage: float
+    status: Literal["FINAL", "PROVISIONAL", "NO_LABELS"]
+    metrics: tuple[Metric, ...]
+    baseline: Metric | None = None
+    severity: Severity = "OK"
+    why: str = ""
+
+
+class Alert(Struct, frozen=True, kw_only=True):
+    """Something a person should know; one per (endpoint, cause) until it clears."""
+
+    id: str
+    endpoint: str
+    cause: str  # "drift:temp:up", "quality:auc", "errors", "process:inference-0", "log"
+    severity: Severity
+    title: str
+    why: str
+    action: str  # the command to type next
+    opened_at_ms: int
+    updated_at_ms: int
+    windows: int = 1
+    cleared_at_ms: int = 0
+    clear_windows: int = 0
+    delivered: dict[str, str] = {}  # sink -> "ok" or the failure
+    impact: float = 0.0  # what names the worst first when several are told together

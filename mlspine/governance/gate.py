@@ -1,0 +1,86 @@
+"""The preflight gate: what must be known of a release before it may answer. Pure: facts in, decision out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mlspine.core.types import Decision, Struct, Tier
+
+# "restore" brings back what the store says already: judged like a way back, not like a new step.
+Action = Literal["serve", "promote", "rollback", "restore"]
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What the gate looks at. `reproduced_rows` of `recorded_rows`: the parity proof; 0 of 0: not yet run."""
+
+    ref: str  # NAME:VERSION
+    endpoint: str
+    tier: Tier
+    owner: str
+    owner_assumed: bool
+    trusted: bool
+    first_deployment: bool
+    rollback_target: bool
+    baseline_present: bool
+    missing_dependencies: tuple[str, ...] = ()
+    recorded_rows: int = 0
+    reproduced_rows: int = 0
+
+
+def decide(action: Action, facts: Facts) -> Decision:
+    """What stops this change and what is only said.
+
+    Refused at every tier: untrusted code, missing dependencies, recorded predictions not reproduced, no
+    baseline. Warned at tier low and refused above it: no named owner, no way back (a first deployment has
+    none and hears nothing of it). A rollback is refused only for what would keep the release from answering
+    as it did: paperwork never stands between an incident and the way back.
+    """
+    refusals = [*_cannot_run(facts)]
+    warnings: list[str] = []
+    way_back = action in ("rollback", "restore")
+    judged_gently = facts.tier == "low" or way_back
+    (warnings if way_back else refusals).extend(_no_baseline(facts))
+    (warnings if judged_gently else refusals).extend([*_no_owner(facts), *_no_way_back(action, facts)])
+    return Decision(allowed=not refusals, refusals=tuple(refusals), warnings=tuple(warnings))
+
+
+def _cannot_run(facts: Facts) -> list[str]:
+    problems = []
+    if not facts.trusted:
+        problems.append(
+            f"{facts.ref} came as a file whose code is not trusted yet;"
+            f" when its origin is right: mlspine trust {facts.ref}"
+        )
+    if facts.missing_dependencies:
+        names = " ".join(facts.missing_dependencies)
+        problems.append(f"{facts.ref} needs packages that are not installed: pip install {names}")
+    if facts.reproduced_rows < facts.recorded_rows:
+        problems.append(
+            f"{facts.ref}: only {facts.reproduced_rows} of {facts.recorded_rows} recorded predictions held;"
+            f" compare the environments: mlspine status {facts.endpoint}"
+        )
+    return problems
+
+
+def _no_baseline(facts: Facts) -> list[str]:
+    if facts.baseline_present:
+        return []
+    return [
+        f"{facts.ref} has no baseline to judge live data by;"
+        " ship it again with its training rows: mlspine.ship(model, X, y, name=...)"
+    ]
+
+
+def _no_owner(facts: Facts) -> list[str]:
+    if facts.owner and not facts.owner_assumed:
+        return []
+    who = f"the owner {facts.owner} is assumed from git" if facts.owner else "nobody owns it"
+    return [f'{facts.ref}: {who}; name one: mlspine.ship(..., owner="NAME")']
+
+
+def _no_way_back(action: Action, facts: Facts) -> list[str]:
+    if facts.rollback_target or facts.first_deployment:
+        return []
+    if action == "rollback":
+        return [f"{facts.endpoint} has nothing further back; a second rollback ends in: cannot answer"]
+    return [f"{facts.endpoint} would have no earlier release to go back to; ship and serve another one first"]

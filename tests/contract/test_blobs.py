@@ -1,0 +1,126 @@
+"""What every BlobStore must do. A backend joins by adding its factory to BACKENDS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlspine.backends.files import FileBlobStore
+from mlspine.core.errors import Invalid, NotFound
+from mlspine.ports import BlobStore
+
+BACKENDS: dict[str, Callable[[Path], BlobStore]] = {"files": lambda folder: FileBlobStore(folder / "blobs")}
+PART = st.text(st.characters(codec="utf-8", exclude_characters="/\\\0"), min_size=1, max_size=20)
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
+    return BACKENDS[request.param](tmp_path)
+
+
+def test_what_was_put_is_got(blobs: BlobStore) -> None:
+    blobs.put("segments/churn/1.parquet", b"\x00rows")
+    assert blobs.get("segments/churn/1.parquet") == b"\x00rows"
+    with blobs.open("segments/churn/1.parquet") as file:
+        file.seek(1)
+        assert file.read() == b"rows"
+
+
+def test_an_empty_blob_is_a_blob(blobs: BlobStore) -> None:
+    blobs.put("a", b"")
+    assert blobs.get("a") == b""
+    assert list(blobs.list()) == ["a"]
+
+
+def test_a_file_is_copied_and_stays(blobs: BlobStore, tmp_path: Path) -> None:
+    source = tmp_path / "source.bin"
+    source.write_bytes(b"x" * 3_000_000)
+    blobs.put("a/b", source)
+    source.write_bytes(b"changed")
+    assert blobs.get("a/b") == b"x" * 3_000_000
+
+
+def test_a_second_put_replaces_the_first_whole(blobs: BlobStore) -> None:
+    blobs.put("a", b"long content")
+    held = blobs.open("a")
+    blobs.put("a", b"short")
+    with held:
+        assert held.read() == b"long content"  # who was reading keeps what was there
+    assert blobs.get("a") == b"short"
+
+
+def test_a_put_that_fails_half_way_leaves_the_old_blob_and_no_trace(blobs: BlobStore, tmp_path: Path) -> None:
+    blobs.put("a", b"old")
+    with pytest.raises(FileNotFoundError):
+        blobs.put("a", tmp_path / "absent")
+    assert blobs.get("a") == b"old"
+    assert list(blobs.list()) == ["a"]
+
+
+def test_what_is_absent_is_not_found(blobs: BlobStore) -> None:
+    blobs.put("folder/a", b"")
+    for key in ("absent", "folder", "folder/a/b"):
+        with pytest.raises(NotFound, match=key):
+            blobs.get(key)
+
+
+def test_a_deleted_blob_is_gone_and_deleting_again_is_nothing(blobs: BlobStore) -> None:
+    blobs.put("a/b", b"x")
+    blobs.delete("a/b")
+    blobs.delete("a/b")
+    blobs.delete("a/b/c")
+    assert list(blobs.list()) == []
+    with pytest.raises(NotFound):
+        blobs.get("a/b")
+
+
+def test_list_is_sorted_and_takes_any_prefix(blobs: BlobStore) -> None:
+    for key in ("b/2", "b/10", "a", "bc/1", "b/c/d"):
+        blobs.put(key, b"")
+    assert list(blobs.list()) == ["a", "b/10", "b/2", "b/c/d", "bc/1"]
+    assert list(blobs.list("b")) == ["b/10", "b/2", "b/c/d", "bc/1"]
+    assert list(blobs.list("b/")) == ["b/10", "b/2", "b/c/d"]
+    assert list(blobs.list("b/1")) == ["b/10"]
+    assert list(blobs.list("absent/x")) == []
+
+
+def test_a_located_blob_can_be_read_and_written_by_others(blobs: BlobStore) -> None:
+    Path(blobs.locate("new/one.bin")).write_bytes(b"written elsewhere")
+    assert blobs.get("new/one.bin") == b"written elsewhere"
+
+
+@pytest.mark.parametrize(
+    "key", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", ".", "a/./b", "a\\b", "a\0b"]
+)
+def test_a_key_cannot_leave_the_store(blobs: BlobStore, key: str) -> None:
+    for act in (
+        lambda: blobs.put(key, b""),
+        lambda: blobs.get(key),
+        lambda: blobs.delete(key),
+        lambda: blobs.locate(key),
+    ):
+        with pytest.raises(Invalid, match="cannot be a blob's key"):
+            act()
+
+
+def test_a_key_inside_another_blob_is_refused(blobs: BlobStore) -> None:
+    blobs.put("a", b"")
+    with pytest.raises(Invalid, match=r"is a blob"):
+        blobs.put("a/b", b"")
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    parts=st.lists(PART.filter(lambda part: part not in (".", "..")), min_size=1, max_size=3),
+    data=st.binary(),
+)
+def test_any_sane_key_holds_any_bytes(blobs: BlobStore, parts: list[str], data: bytes) -> None:
+    key = "/".join(["any", *parts, "blob"])
+    blobs.put(key, data)
+    assert blobs.get(key) == data
+    assert key in list(blobs.list("any/"))
+    blobs.delete(key)

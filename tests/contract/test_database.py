@@ -1,0 +1,300 @@
+"""What every Database must do. A backend joins by adding its factory to BACKENDS."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlspine import migrations
+from mlspine.backends.sqlite import SqliteDatabase
+from mlspine.core.errors import Conflict
+from mlspine.ports import Database
+
+BACKENDS: dict[str, Callable[[Path], Database]] = {
+    "sqlite": lambda folder: SqliteDatabase(folder / "store.db")
+}
+
+SCRIPTS = {
+    "0001_first": """
+        -- a first table; with a semicolon in this comment
+        create table item (
+            name text primary key,
+            size bigint not null,
+            share double precision,
+            body bytea
+        );
+        create index item_size on item (size);
+    """,
+    "0002_second": "create table tag (item text not null references item (name), word text not null);",
+}
+
+
+class FailedError(Exception):
+    """Raised by the tests themselves."""
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Database]]:
+    opened: list[Database] = []
+
+    def open_one() -> Database:
+        opened.append(BACKENDS[request.param](tmp_path))
+        return opened[-1]
+
+    yield open_one
+    for database in opened:
+        database.close()
+
+
+@pytest.fixture
+def db(open_database: Callable[[], Database]) -> Database:
+    database = open_database()
+    database.migrate(SCRIPTS)
+    return database
+
+
+def add(db: Database, name: str, size: int = 1) -> None:
+    with db.write() as tx:
+        tx.execute("insert into item (name, size) values (:name, :size)", name=name, size=size)
+
+
+def names(db: Database) -> list[str]:
+    return [row["name"] for row in db.read("select name from item order by name")]
+
+
+# ---------------------------------------------------------------- values
+
+
+def test_every_kind_of_value_comes_back_as_it_went_in(db: Database) -> None:
+    row = {"name": "zoë's; -- 'x'", "size": 2**62, "share": 0.1, "body": b"\x00\xff"}
+    with db.write() as tx:
+        tx.execute("insert into item (name, size, share, body) values (:name, :size, :share, :body)", **row)
+    assert db.read("select name, size, share, body from item") == [row]
+
+
+def test_null_and_truth_values_can_be_parameters(db: Database) -> None:
+    with db.write() as tx:
+        tx.execute("insert into item (name, size, share) values (:a, :b, :c)", a="x", b=True, c=None)
+    assert db.read("select size, share from item") == [{"size": 1, "share": None}]
+
+
+def test_a_parameter_may_stand_twice_and_may_be_called_sql(db: Database) -> None:
+    add(db, "a")
+    assert db.read("select name from item where name = :sql or name = :sql", sql="a") == [{"name": "a"}]
+
+
+def test_reading_nothing_is_an_empty_list(db: Database) -> None:
+    assert db.read("select * from item") == []
+
+
+def test_execute_tells_how_many_rows_changed(db: Database) -> None:
+    for name in "abc":
+        add(db, name)
+    with db.write() as tx:
+        assert tx.execute("update item set size = 9 where name <> 'a'") == 2
+        assert tx.execute("delete from item where size = 100") == 0
+
+
+def test_upsert_and_returning_are_spoken(db: Database) -> None:
+    with db.write() as tx:
+        for size in (1, 2):
+            rows = tx.read(
+                "insert into item (name, size) values ('a', :size)"
+                " on conflict (name) do update set size = excluded.size returning size",
+                size=size,
+            )
+    assert rows == [{"size": 2}]
+
+
+# ---------------------------------------------------------------- transactions
+
+
+def test_a_transaction_is_stored_whole(db: Database) -> None:
+    with db.write() as tx:
+        tx.execute("insert into item (name, size) values ('a', 1)")
+        tx.execute("insert into item (name, size) values ('b', 1)")
+    assert names(db) == ["a", "b"]
+
+
+def test_a_failed_transaction_leaves_nothing(db: Database) -> None:
+    def change() -> None:
+        with db.write() as tx:
+            tx.execute("insert into item (name, size) values ('a', 1)")
+            raise FailedError
+
+    with pytest.raises(FailedError):
+        change()
+    assert names(db) == []
+    add(db, "b")  # and the next one works
+    assert names(db) == ["b"]
+
+
+def test_reads_inside_a_transaction_see_its_changes(db: Database) -> None:
+    with db.write() as tx:
+        tx.execute("insert into item (name, size) values ('a', 1)")
+        assert names(db) == ["a"]
+        assert tx.read("select count(*) as n from item") == [{"n": 1}]
+
+
+def test_an_inner_write_joins_the_outer_one(db: Database) -> None:
+    def change() -> None:
+        with db.write():
+            add(db, "inner")
+            assert names(db) == ["inner"]
+            raise FailedError
+
+    with pytest.raises(FailedError):
+        change()
+    assert names(db) == []
+
+
+def test_a_failure_inside_undoes_the_whole_even_when_it_was_caught(db: Database) -> None:
+    def change() -> None:
+        with db.write():
+            add(db, "outer")
+            try:
+                with db.write():
+                    add(db, "inner")
+                    raise FailedError
+            except FailedError:
+                pass
+
+    with pytest.raises(FailedError):
+        change()
+    assert names(db) == []
+
+
+def test_other_threads_do_not_see_or_join_an_open_transaction(db: Database) -> None:
+    seen: list[list[str]] = []
+
+    def read_elsewhere() -> None:
+        seen.append(names(db))
+
+    with db.write() as tx:
+        tx.execute("insert into item (name, size) values ('a', 1)")
+        thread = threading.Thread(target=read_elsewhere)
+        thread.start()
+        thread.join()
+    assert seen == [[]]
+    assert names(db) == ["a"]
+
+
+def test_writers_of_many_threads_take_turns(db: Database) -> None:
+    add(db, "counter", 0)
+
+    def count() -> None:
+        for _ in range(25):
+            with db.write() as tx:
+                size = tx.read("select size from item")[0]["size"]
+                tx.execute("update item set size = :size", size=size + 1)
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert db.read("select size from item") == [{"size": 100}]
+
+
+def test_two_openings_of_one_store_see_each_other(
+    open_database: Callable[[], Database], db: Database
+) -> None:
+    other = open_database()
+    add(other, "a")
+    assert names(db) == ["a"]
+    add(db, "b")
+    assert names(other) == ["a", "b"]
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def test_a_second_row_of_one_key_is_a_conflict(db: Database) -> None:
+    add(db, "a")
+    with pytest.raises(Conflict, match=r"item\.name"):
+        add(db, "a")
+
+
+def test_a_reference_to_nothing_is_a_conflict(db: Database) -> None:
+    def change() -> None:
+        with db.write() as tx:
+            tx.execute("insert into tag (item, word) values ('absent', 'x')")
+
+    with pytest.raises(Conflict):
+        change()
+
+
+def test_reading_cannot_write(db: Database) -> None:
+    with pytest.raises(Exception):  # noqa: B017  each backend has its own word for it
+        db.read("insert into item (name, size) values ('a', 1)")
+    assert names(db) == []
+
+
+# ---------------------------------------------------------------- migrations
+
+
+def test_migrations_run_once_in_name_order(open_database: Callable[[], Database]) -> None:
+    database = open_database()
+    assert database.migrate(dict(reversed(SCRIPTS.items()))) == ["0001_first", "0002_second"]
+    assert database.migrate(SCRIPTS) == []
+    add(database, "a")
+    assert open_database().migrate(SCRIPTS) == []
+    assert names(database) == ["a"]
+
+
+def test_a_later_release_applies_only_what_is_new(db: Database) -> None:
+    more = {**SCRIPTS, "0003_third": "create table third (a text)"}
+    assert db.migrate(more) == ["0003_third"]
+
+
+def test_a_failing_script_leaves_nothing_of_itself_and_runs_again_once_mended(
+    open_database: Callable[[], Database],
+) -> None:
+    database = open_database()
+    broken = {**SCRIPTS, "0003_third": "create table third (a text); create table third (a text);"}
+    with pytest.raises(Exception, match="third"):
+        database.migrate(broken)
+    assert database.migrate({**SCRIPTS, "0003_third": "create table third (a text);"}) == ["0003_third"]
+    assert database.read("select * from third") == []
+
+
+def test_a_store_of_a_newer_release_is_refused_with_the_way_out(db: Database) -> None:
+    db.migrate({**SCRIPTS, "0009_future": "create table future (a text)"})
+    with pytest.raises(Conflict, match=r"newer mlspine.*0009_future") as caught:
+        db.migrate(SCRIPTS)
+    assert "pip install --upgrade mlspine" in caught.value.hint
+
+
+def test_the_whole_schema_applies(open_database: Callable[[], Database]) -> None:
+    database = open_database()
+    scripts = migrations.scripts()
+    assert list(scripts) == sorted(scripts)
+    assert database.migrate(scripts) == list(scripts)
+
+
+def _migrate(factory: str, folder: Path, start: Any, results: Any) -> None:
+    start.wait()
+    database = BACKENDS[factory](folder)
+    try:
+        results.put(database.migrate(migrations.scripts()))
+    finally:
+        database.close()
+
+
+def test_two_processes_may_create_the_same_store_at_once(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    start, results = spawn.Event(), spawn.Queue()
+    processes = [spawn.Process(target=_migrate, args=("sqlite", tmp_path, start, results)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    start.set()
+    applied = [name for _ in processes for name in results.get(timeout=30)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert sorted(applied) == sorted(migrations.scripts())
