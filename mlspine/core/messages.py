@@ -133,7 +133,7 @@ def failure(exc: MlspineError) -> dict[str, Any]:
     return {"error": exc.code, "message": exc.message, "hint": exc.hint, "details": list(exc.details)}
 
 
-def _length(prefix: bytes) -> int:
+def _length(prefix: bytes | bytearray) -> int:
     size = int(_LENGTH.unpack(prefix)[0])
     if size > MAX_MESSAGE_BYTES:
         raise EOFError(f"a message of {size} bytes was announced; this is no peer of ours")

@@ -1,0 +1,99 @@
+"""The command table, and how errors are printed. Help comes from the table, so `--help` imports only click."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from mlspine import __version__
+
+# command -> (module:function, one line of help), in the order in which a newcomer meets them.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "ship": ("mlspine.cli.models:ship", "Turn a fitted model in a file into a release."),
+    "serve": ("mlspine.cli.endpoints:serve", "Answer requests with a model; everything starts by itself."),
+    "status": ("mlspine.cli.monitor:status", "How an endpoint is doing, with evidence."),
+    "rollback": ("mlspine.cli.endpoints:rollback", "Bring back the whole previous release."),
+    "promote": ("mlspine.cli.endpoints:promote", "Move an endpoint to another version of its model."),
+    "labels": ("mlspine.cli.monitor:labels", "Add the true outcomes of predictions, whenever they arrive."),
+    "quality": ("mlspine.cli.monitor:quality", "Measured quality by month, week or day, with intervals."),
+    "alerts": ("mlspine.cli.monitor:alerts", "What a person should know, open or past."),
+    "check": ("mlspine.cli.monitor:check", "Judge the newest rows now instead of at the full hour."),
+    "log": ("mlspine.cli.endpoints:log", "SQL over every answered request."),
+    "forget": ("mlspine.cli.endpoints:forget", "Remove every logged row of one subject."),
+    "models": ("mlspine.cli.models:models", "Models and their versions."),
+    "trust": ("mlspine.cli.models:trust", "Vouch for a model that came from elsewhere."),
+    "ledger": ("mlspine.cli.govern:ledger", "What was live when, by whom and why; --verify checks the chain."),
+    "up": ("mlspine.cli.project:up", "Start everything this workspace serves."),
+    "down": ("mlspine.cli.project:down", "Stop everything this workspace serves."),
+    "config": ("mlspine.cli.project:config", "Effective settings, and where each comes from."),
+    "demo": ("mlspine.cli.demo:demo", "Watch a real model live a whole year."),
+    "completion": ("mlspine.cli.project:completion", "Print the shell completion script."),
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name; imports one only when it runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), function)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as exc:
+            from mlspine.core.errors import closest
+
+            near = closest(args[0], COMMANDS)
+            exc.message = f"no command {args[0]!r}" + (f"; did you mean: mlspine {near}" if near else "")
+            raise
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="From a notebook: mlspine.ship(model, X, y, name='churn'); then: mlspine serve churn",
+)
+@click.version_option(__version__, prog_name="mlspine")
+def cli() -> None:
+    """From a fitted model to a monitored, reversible endpoint."""
+
+
+def main() -> None:
+    """Entry point: runs a command, prints errors as cause and fix, and maps them to exit codes."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as exc:
+        sys.exit(exc.exit_code)
+    except click.Abort:
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as exc:  # noqa: BLE001 - the last line of defence: nobody is shown a traceback
+        sys.exit(_print_failure(exc))
+
+
+def _print_failure(exc: Exception) -> int:
+    from mlspine.cli.failure import describe
+
+    text, exit_code = describe(exc)
+    click.echo(text, err=True)
+    return exit_code

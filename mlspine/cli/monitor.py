@@ -1,0 +1,238 @@
+"""status, check, alerts, labels, quality: commands about how a model is doing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mlspine.cli import render
+from mlspine.core.ids import SHORT_HASH
+
+if TYPE_CHECKING:
+    from mlspine.core.types import Alert, DriftReport, LabelReceipt, PerformanceReport
+    from mlspine.monitoring.status import Claim, EndpointStatus, WorkspaceStatus
+
+VERDICTS = {"healthy": "green", "warming up": "waiting", "alert": "red", "not in production": "red", "cannot answer": "red"}
+
+
+@click.command()
+@click.argument("name", required=False, default="")
+@click.option("--explain", is_flag=True, help="Add every figure behind the verdict.")
+@render.json_option
+def status(name: str, explain: bool, as_json: bool) -> None:
+    """How endpoints are doing: five questions and eight checks, each with its evidence.
+
+    ✓ exercised, ○ set up but not exercised yet, … needs more requests, ✗ missing or failing.
+
+    \b
+    Examples:
+      mlspine status
+      mlspine status churn --json
+    """
+    from mlspine.control import connect
+
+    workspace = connect()
+    read = workspace.status.read(name)
+    if name:
+        render.emit(read.endpoints[0], as_json=as_json, text=lambda: _endpoint_text(read.endpoints[0], explain))
+        return
+    render.emit(read, as_json=as_json, text=lambda: _workspace_text(read))
+
+
+@click.command()
+@click.argument("name", required=False, default="")
+@render.json_option
+def check(name: str, as_json: bool) -> None:
+    """Judge the rows that wait for judgement now, instead of at the next full hour.
+
+    \b
+    Example:
+      mlspine check churn
+    """
+    from mlspine.control import connect
+
+    workspace = connect()
+    workspace.status.refresh()
+    reports = workspace.monitoring.check_now(name)
+    render.emit(reports, as_json=as_json, text=lambda: _reports_text(reports))
+
+
+@click.command()
+@click.argument("name", required=False, default="")
+@click.option("--all", "everything", is_flag=True, help="Cleared ones too.")
+@render.json_option
+def alerts(name: str, everything: bool, as_json: bool) -> None:
+    """What a person should know: what changed, by how much, and what to do.
+
+    \b
+    Example:
+      mlspine alerts churn --all
+    """
+    from mlspine.control import connect
+
+    workspace = connect()
+    found = workspace.monitoring.alerts(name, open_only=not everything)
+    render.emit(found, as_json=as_json, text=lambda: _alerts_text(found, everything))
+
+
+@click.group()
+def labels() -> None:
+    """Add the true outcomes of predictions, whenever they arrive."""
+
+
+@labels.command()
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--all", "all_matches", is_flag=True, help="A key labels every prediction of it, not only the latest before it.")
+@render.json_option
+def add(name: str, file: Path, all_matches: bool, as_json: bool) -> None:
+    """Add labels to endpoint NAME from FILE: Parquet, CSV or JSON lines with `id` or `key`, `label`, and
+    optionally `label_time`. Any time, any order; the newest label_time wins, repeats change nothing.
+
+    \b
+    Example:
+      mlspine labels add churn outcomes.csv
+    """
+    from mlspine.control import connect
+    from mlspine.workspace import this_actor
+
+    workspace = connect()
+    workspace.deployment.get(name)
+    workspace.status.refresh()
+    receipt = workspace.predictions.add_labels(
+        name, path=str(file.expanduser().absolute()), all_matches=all_matches, actor=this_actor()
+    )
+    render.emit(receipt, as_json=as_json, text=lambda: _receipt_text(receipt))
+    if receipt.read and not receipt.matched and not receipt.duplicates:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--by", type=click.Choice(["all", "month", "week", "day"]), default="all", show_default=True)
+@render.json_option
+def quality(name: str, by: str, as_json: bool) -> None:
+    """Measured quality of endpoint NAME against its labels, with intervals, per release.
+
+    \b
+    Example:
+      mlspine quality churn --by month
+    """
+    from mlspine.control import connect
+
+    workspace = connect()
+    workspace.deployment.get(name)
+    workspace.status.refresh()
+    reports = workspace.monitoring.quality(name, by=by)  # type: ignore[arg-type]  # click has limited it
+    render.emit(reports, as_json=as_json, text=lambda: _quality_text(name, reports))
+
+
+# ---------------------------------------------------------------- text
+
+
+def _workspace_text(read: WorkspaceStatus) -> str:
+    if not read.endpoints:
+        return f"nothing is served from {read.workspace} yet\nNext: mlspine serve NAME"
+    rows = [
+        (render.mark(VERDICTS[each.verdict]), each.name, f"version {each.version}", each.verdict, f"{each.rows:,} rows", each.why)
+        for each in read.endpoints
+    ]
+    lines = [render.table(rows, indent="")]
+    lines += [f"{render.mark('red')} {alert.title}: {alert.why}" for alert in read.alerts]
+    if not read.serving:
+        lines.append("The processes are not running: mlspine up")
+    return "\n".join([*lines, f"More: mlspine status {read.endpoints[0].name}"])
+
+
+def _endpoint_text(status: EndpointStatus, explain: bool) -> str:
+    lines = [
+        f"{render.mark(VERDICTS[status.verdict])} {render.bold(status.name)}: {status.verdict}: {status.why}",
+        f"  version {status.version}, release {status.release_hash[:SHORT_HASH] or '-'}, {status.url}",
+        "",
+        "Three levels",
+        _claims((status.infrastructure, status.data, status.quality)),
+        "",
+        "Five questions",
+        _claims(status.questions),
+        "",
+        "Eight checks",
+        _claims(status.checks),
+    ]
+    if status.alerts:
+        lines += ["", "Open alerts", *(f"  {alert.severity:<8} {alert.title}: {alert.why}" for alert in status.alerts)]
+    if explain:
+        speed = status.speed
+        lines += [
+            "",
+            f"  requests {speed.requests:,}, failures {speed.failures:,}, P50 {render.seconds(speed.p50_s)},"
+            f" P95 {render.seconds(speed.p95_s)}, P99 {render.seconds(speed.p99_s)}",
+            f"  rows in the log {status.rows:,}; rows until the next window can be judged {status.rows_needed:,}",
+        ]
+    return "\n".join([*lines, "", f"Next: {status.next_step}"])
+
+
+def _claims(claims: tuple[Claim, ...]) -> str:
+    width = max(len(claim.name) for claim in claims)
+    return "\n".join(f"  {render.mark(claim.state)} {claim.name:<{width}}  {claim.evidence}" for claim in claims)
+
+
+def _reports_text(reports: list[DriftReport]) -> str:
+    if not reports:
+        return "no window has enough rows to be judged yet; see: mlspine status"
+    lines = []
+    for report in reports:
+        span = f"{render.when(report.from_at_ms)} to {render.when(report.to_at_ms)} UTC"
+        lines.append(f"{render.bold(report.endpoint)} {report.severity}  {report.rows:,} rows, {span}")
+        lines += [f"  {verdict.severity:<8} {verdict.name}: {verdict.why}" for verdict in report.features if verdict.severity != "OK"]
+    return "\n".join(lines)
+
+
+def _alerts_text(found: list[Alert], everything: bool) -> str:
+    if not found:
+        return "no alert so far" if everything else "no open alert"
+    lines = []
+    for alert in found:
+        state = f"cleared {render.when(alert.cleared_at_ms)}" if alert.cleared_at_ms else "open"
+        lines.append(f"{alert.severity:<8} {render.bold(alert.title)}  ({state}, since {render.when(alert.opened_at_ms)} UTC)")
+        lines.append(f"         {alert.why}")
+        if not alert.cleared_at_ms:
+            lines.append(f"         do: {alert.action}")
+        failed = [f"{sink}: {outcome}" for sink, outcome in alert.delivered.items() if outcome != "ok"]
+        lines += [f"         not delivered to {failure}" for failure in failed]
+    return "\n".join(lines)
+
+
+def _receipt_text(receipt: LabelReceipt) -> str:
+    lines = [f"{receipt.read:,} labels read: {receipt.matched:,} match a prediction, {receipt.parked:,} wait for one"]
+    if receipt.duplicates:
+        lines.append(f"  {receipt.duplicates:,} were known already and changed nothing")
+    if receipt.examples_unmatched:
+        lines.append(f"  not in the log of {receipt.endpoint}: {', '.join(receipt.examples_unmatched)}")
+        lines.append(f'  see which ids are: mlspine log {receipt.endpoint} "select _id, _row, _key from outcomes limit 5"')
+    return "\n".join([*lines, f"Next: mlspine quality {receipt.endpoint}"])
+
+
+def _quality_text(name: str, reports: list[PerformanceReport]) -> str:
+    if not any(report.metrics for report in reports):
+        return f"no labelled rows yet\nNext: mlspine labels add {name} FILE"
+    rows = []
+    for report in reports:
+        metric = report.metrics[0] if report.metrics else None
+        interval = metric.interval if metric else None
+        figure = f"{interval.value:.3f} [{interval.lo:.3f}, {interval.hi:.3f}]" if interval else "-"
+        rows.append(
+            (
+                render.when(report.from_at_ms)[:10],
+                report.release_hash[:SHORT_HASH],
+                metric.name if metric else "-",
+                figure,
+                f"{report.labelled_rows:,}",
+                f"{report.coverage:.0%}",
+                report.status.lower(),
+                report.why,
+            )
+        )
+    head = ("from (UTC)", "release", "metric", "value [95%]", "labelled", "coverage", "status", "why")
+    return render.table(rows, head=head, indent="")

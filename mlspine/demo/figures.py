@@ -1,0 +1,181 @@
+"""Every figure the flights demo prints, in the shape that `--json FILE` writes and the report page draws.
+
+Times suffixed `_at_ms` are event time (the year 2013) unless their name says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mlspine.core.types import Interval, LedgerEntry, Severity, Struct
+
+Kind = Literal["ship", "serve", "alert", "labels", "quality", "promote", "rollback", "end"]
+
+
+class Moment(Struct, frozen=True, kw_only=True):
+    """One line of the timeline: when in the year, what happened, and the figures that belong to it."""
+
+    at_ms: int
+    kind: Kind
+    title: str
+    detail: str = ""
+
+
+class Shipped(Struct, frozen=True, kw_only=True):
+    """A release as it was shipped: what it was fitted on, and what it was measured on."""
+
+    version: int
+    release_hash: str
+    fitted_on: str  # "January to mid-March"
+    fitted_rows: int
+    holdout: str
+    holdout_rows: int
+    metric: str
+    quality: Interval | None
+    seconds: float
+
+
+class MonthQuality(Struct, frozen=True, kw_only=True):
+    """Measured quality of one release in one month of event time (UTC), from labels that arrived."""
+
+    month: str  # "2013-04"
+    version: int
+    predicted_rows: int
+    labelled_rows: int
+    metric: str
+    quality: Interval | None
+    status: str
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """What both releases score on the same labelled flights of one month, computed afterwards, not served."""
+
+    month: str
+    rows: int
+    first: Interval
+    second: Interval
+    gain: Interval  # second minus first, paired
+
+
+class DriftCell(Struct, frozen=True, kw_only=True):
+    """One feature in one month: judged windows, and those in which it was told as WARNING or worse."""
+
+    month: str
+    windows: int
+    warned: int
+    severity: Severity
+
+
+class FeatureDrift(Struct, frozen=True, kw_only=True):
+    """One feature over the year. `role` is "input", "score" or "prediction"."""
+
+    name: str
+    role: str
+    importance: float
+    cells: tuple[DriftCell, ...]
+
+
+class Distribution(Struct, frozen=True, kw_only=True):
+    """The feature that moved most, as it was at ship time and in its widest window."""
+
+    name: str
+    effect: str
+    value: float
+    noise: float
+    limit: float
+    from_at_ms: int
+    to_at_ms: int
+    rows: int
+    bins: tuple[str, ...]
+    reference_shares: tuple[float, ...]
+    window_shares: tuple[float, ...]
+    why: str
+
+
+class AlertLine(Struct, frozen=True, kw_only=True):
+    """One alert: `windows` judged windows long, still open or cleared."""
+
+    severity: Severity
+    title: str
+    why: str
+    windows: int
+    open: bool
+
+
+class SwitchUnderLoad(Struct, frozen=True, kw_only=True):
+    """A promote or rollback while callers kept sending single rows."""
+
+    verb: Literal["promote", "rollback"]
+    from_version: int
+    to_version: int
+    requests: int
+    failed: int
+    requests_per_s: float
+    connections: int
+    p50_s: float
+    p99_s: float
+    ready_s: float  # from the command's start to the commit: load, warm, parity
+    effective_s: float  # from the commit to the last answer begun on the old release, over all processes
+    seen_by_callers_s: float  # the same, by the clock of the callers
+    reproduced_rows: int
+    recorded_rows: int
+
+
+class MonthTraffic(Struct, frozen=True, kw_only=True):
+    """Flights sent in one month of event time, and how many of them got a label."""
+
+    month: str
+    flights: int
+    labelled: int
+    late_share: float
+
+
+class Traffic(Struct, frozen=True, kw_only=True):
+    """All requests of the replay, and what the log holds of them."""
+
+    flights_sent: int
+    requests: int
+    failed: int
+    rows_logged: int
+    labels_sent: int
+    labels_matched: int
+    replay_s: float
+    batch_p50_s: float
+    batch_p99_s: float
+    months: tuple[MonthTraffic, ...]
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """Where the figures were measured."""
+
+    cpus: int
+    system: str
+    python: str
+    mlspine: str
+    libraries: dict[str, str]
+
+
+class Story(Struct, frozen=True, kw_only=True):
+    """A model's year in figures."""
+
+    flights: int
+    shipped: tuple[Shipped, ...]
+    first_answer_s: float  # machine time from the start of ship to the first answered request
+    moments: tuple[Moment, ...]
+    quality: tuple[MonthQuality, ...]
+    comparison: tuple[Comparison, ...]
+    drift: tuple[FeatureDrift, ...]
+    windows: int
+    windows_warned: int
+    top: Distribution | None
+    alerts: tuple[AlertLine, ...]
+    switches: tuple[SwitchUnderLoad, ...]
+    traffic: Traffic
+    ledger: tuple[LedgerEntry, ...]
+    ledger_intact: bool
+    ledger_entries: int
+    notes: tuple[str, ...]
+    seconds: float
+    seconds_by_step: dict[str, float]
+    machine: Machine
+    finished_at_ms: int  # wall clock

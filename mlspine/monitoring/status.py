@@ -1,0 +1,449 @@
+"""The five questions and the eight checks of an endpoint, answered with evidence. `answer` is pure.
+
+A claim is green only when it was exercised: a request answered, a rollback done, a window judged. What is merely
+set up is amber, what is absent red, what needs more rows waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from mlspine.core.config import Config
+from mlspine.core.errors import NotFound
+from mlspine.core.ids import SHORT_HASH, now_ms
+from mlspine.core.public import public
+from mlspine.core.types import (
+    Alert,
+    DriftReport,
+    Endpoint,
+    LogSummary,
+    Metric,
+    ModelVersion,
+    PerformanceReport,
+    ProcessState,
+    Proof,
+    Revision,
+    Struct,
+)
+from mlspine.deployment.service import Deployment
+from mlspine.governance.service import Governance
+from mlspine.monitoring.service import Monitoring
+from mlspine.ports import Deployer
+from mlspine.predictions.service import Predictions
+from mlspine.registry.service import Registry
+
+State = Literal["green", "amber", "red", "waiting"]
+Verdict = Literal["healthy", "warming up", "alert", "not in production", "cannot answer"]
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """One question or check: its state, and the evidence in a sentence with figures."""
+
+    name: str
+    state: State
+    evidence: str
+
+
+class Speed(Struct, frozen=True, kw_only=True):
+    """Answers since the serving process started."""
+
+    requests: int = 0
+    failures: int = 0
+    p50_s: float = 0.0
+    p95_s: float = 0.0
+    p99_s: float = 0.0
+
+
+class EndpointStatus(Struct, frozen=True, kw_only=True):
+    """Everything `mlspine status NAME` says."""
+
+    name: str
+    url: str
+    verdict: Verdict
+    why: str
+    model: str
+    version: int
+    release_hash: str
+    questions: tuple[Claim, ...]
+    checks: tuple[Claim, ...]
+    infrastructure: Claim
+    data: Claim
+    quality: Claim
+    speed: Speed
+    rows: int
+    rows_needed: int
+    drifted: tuple[str, ...]
+    alerts: tuple[Alert, ...]
+    next_step: str
+
+
+class WorkspaceStatus(Struct, frozen=True, kw_only=True):
+    """All endpoints of a workspace, and whether the processes behind them run."""
+
+    workspace: str
+    serving: bool
+    processes: tuple[ProcessState, ...]
+    endpoints: tuple[EndpointStatus, ...]
+    alerts: tuple[Alert, ...]  # those that belong to no single endpoint
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What the store and the processes know of one endpoint, gathered in one place so that `answer` is pure."""
+
+    endpoint: Endpoint
+    url: str
+    version: ModelVersion | None
+    proof: Proof | None
+    revisions: tuple[Revision, ...]
+    switch_times: dict[str, float]
+    speed: Speed | None  # None: the serving process does not answer
+    log: LogSummary
+    report: DriftReport | None  # newest judged window of the live release
+    rows_needed: int  # until the next window can be judged; 0 when one was
+    quality: PerformanceReport | None
+    alerts: tuple[Alert, ...]
+    error_rate: float
+    now_ms: int
+
+
+class StatusReader:
+    """Reads the facts of endpoints and answers; writes nothing."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        deployment: Deployment,
+        predictions: Predictions,
+        monitoring: Monitoring,
+        governance: Governance,
+        deployer: Deployer,
+        config: Config,
+        workspace: str,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self._registry = registry
+        self._deployment = deployment
+        self._predictions = predictions
+        self._monitoring = monitoring
+        self._governance = governance
+        self._deployer = deployer
+        self._config = config
+        self._workspace = workspace
+        self._clock = clock
+
+    @public
+    def read(self, name: str = "") -> WorkspaceStatus:
+        """The status of endpoint `name`, or of all; NotFound for a name that nothing serves under."""
+        endpoints = [self._deployment.get(name)] if name else self._deployment.endpoints()
+        self.refresh()
+        processes = self._deployer.observe()
+        alerts = tuple(self._monitoring.alerts("", open_only=True))
+        return WorkspaceStatus(
+            workspace=self._workspace,
+            serving=bool(processes),
+            processes=processes,
+            endpoints=tuple(answer(self._facts(endpoint, processes, alerts)) for endpoint in endpoints),
+            alerts=tuple(alert for alert in alerts if not alert.endpoint),
+        )
+
+    @public
+    def refresh(self) -> None:
+        """Bring everything answered so far into the log, so that what is read next includes it."""
+        self._deployer.flush()
+        self._predictions.ingest()
+
+    def _facts(
+        self, endpoint: Endpoint, processes: tuple[ProcessState, ...], alerts: tuple[Alert, ...]
+    ) -> Facts:
+        release_hash = endpoint.current.release_hash
+        state = self._monitoring.state(endpoint.name)
+        serving = self._config.serving
+        try:
+            version = self._registry.get(endpoint.model, endpoint.current.version)
+        except NotFound:
+            version = None  # version 0: the endpoint cannot answer
+        qualities = self._monitoring.quality(endpoint.name, by="all")
+        return Facts(
+            endpoint=endpoint,
+            url=f"http://{serving.host}:{serving.port}/endpoints/{endpoint.name}/predict",
+            version=version,
+            proof=self._deployment.proof(release_hash) if release_hash else None,
+            revisions=tuple(self._deployment.revisions(endpoint.name)),
+            switch_times=self._deployment.switch_times(endpoint.name),
+            speed=_speed(endpoint.name, processes),
+            log=self._predictions.summary(endpoint.name),
+            report=state.last_report,
+            rows_needed=state.rows_needed,
+            quality=next((each for each in reversed(qualities) if each.release_hash == release_hash), None),
+            alerts=tuple(alert for alert in alerts if alert.endpoint == endpoint.name),
+            error_rate=self._config.monitoring.error_rate,
+            now_ms=self._clock(),
+        )
+
+
+def answer(facts: Facts) -> EndpointStatus:
+    """The verdict, five questions and eight checks that follow from the facts."""
+    infrastructure, data, quality = _infrastructure(facts), _data(facts), _quality(facts)
+    verdict, why = _verdict(facts, infrastructure, data)
+    return EndpointStatus(
+        name=facts.endpoint.name,
+        url=facts.url,
+        verdict=verdict,
+        why=why,
+        model=facts.endpoint.model,
+        version=facts.endpoint.current.version,
+        release_hash=facts.endpoint.current.release_hash,
+        questions=(_to_production(facts), _data_reaches(facts), quality, _updated(facts), _rolled_back(facts)),
+        checks=(
+            _code(facts),
+            _artefact(facts),
+            _automated(facts),
+            Claim(name="monitoring", state=data.state, evidence=data.evidence),
+            _reliability(facts),
+            Claim(name="production evaluation", state=quality.state, evidence=quality.evidence),
+            Claim(name="rollback", state=_rolled_back(facts).state, evidence=_rolled_back(facts).evidence),
+            _documentation(facts),
+        ),
+        infrastructure=infrastructure,
+        data=data,
+        quality=quality,
+        speed=facts.speed or Speed(),
+        rows=facts.log.rows,
+        rows_needed=facts.rows_needed,
+        drifted=_drifted(facts.report),
+        alerts=facts.alerts,
+        next_step=_next_step(facts, quality),
+    )
+
+
+# ---------------------------------------------------------------- verdict
+
+
+def _verdict(facts: Facts, infrastructure: Claim, data: Claim) -> tuple[Verdict, str]:
+    name = facts.endpoint.name
+    if facts.endpoint.current.version == 0:
+        return "cannot answer", f"rolled back past its first release; mlspine promote {name} VERSION"
+    if facts.speed is None:
+        return "not in production", infrastructure.evidence
+    if facts.alerts:
+        worst = max(facts.alerts, key=lambda alert: (alert.severity == "CRITICAL", alert.updated_at_ms))
+        more = f", and {len(facts.alerts) - 1} more" if len(facts.alerts) > 1 else ""
+        return "alert", f"{worst.severity}: {worst.title}{more}"
+    if not facts.endpoint.current.log.enabled:
+        return "not in production", "nothing is recorded (--no-log), so nobody would notice a change"
+    if data.state == "waiting":
+        return "warming up", data.evidence
+    return "healthy", data.evidence
+
+
+def _next_step(facts: Facts, quality: Claim) -> str:
+    name = facts.endpoint.name
+    if facts.endpoint.current.version == 0:
+        return f"mlspine promote {name} VERSION"
+    if facts.speed is None:
+        return "mlspine up"
+    if facts.alerts:
+        return f"mlspine alerts {name}"
+    if facts.log.rows == 0:
+        return "send a request: the line after 'Try it' of mlspine serve"
+    if quality.state != "green":
+        return f"mlspine labels add {name} FILE"
+    if facts.version is not None and facts.version.owner_assumed:
+        return 'name an owner: mlspine.ship(..., owner="NAME")'
+    return f"mlspine quality {name} --by week"
+
+
+# ---------------------------------------------------------------- three levels of monitoring
+
+
+def _infrastructure(facts: Facts) -> Claim:
+    speed = facts.speed
+    if speed is None:
+        return Claim(name="infrastructure", state="red", evidence="the serving process does not answer: mlspine up")
+    if speed.requests == 0:
+        return Claim(name="infrastructure", state="waiting", evidence="running; no request since it started")
+    failed = speed.failures / speed.requests
+    evidence = (
+        f"{speed.requests:,} requests, {failed:.2%} failed; P50 {speed.p50_s * 1e3:.1f} ms,"
+        f" P95 {speed.p95_s * 1e3:.1f} ms, P99 {speed.p99_s * 1e3:.1f} ms"
+    )
+    return Claim(name="infrastructure", state="red" if failed > facts.error_rate else "green", evidence=evidence)
+
+
+def _data(facts: Facts) -> Claim:
+    report = facts.report
+    if not facts.endpoint.current.log.enabled:
+        return Claim(name="data", state="red", evidence="nothing is recorded (--no-log)")
+    if report is None or report.status != "JUDGED":
+        return Claim(name="data", state="waiting", evidence=_warming(facts))
+    drifted = _drifted(report)
+    if drifted:
+        return Claim(
+            name="data",
+            state="red",
+            evidence=f"{', '.join(drifted[:3])} changed in the last {report.rows:,} rows judged",
+        )
+    return Claim(
+        name="data",
+        state="green",
+        evidence=f"the last {report.rows:,} rows judged look like those it was fitted on",
+    )
+
+
+def _warming(facts: Facts) -> str:
+    if facts.rows_needed > 0:
+        return f"{facts.rows_needed:,} more rows until inputs can be judged"
+    return f"enough rows; they are judged at the full hour, or now with: mlspine check {facts.endpoint.name}"
+
+
+def _quality(facts: Facts) -> Claim:
+    measured = facts.quality.metrics[0] if facts.quality and facts.quality.metrics else None
+    if measured is not None and measured.interval is not None and facts.quality is not None:
+        state: State = "green" if facts.quality.severity in ("OK", "INFO") else "red"
+        sample = f"{measured.rows:,} labelled rows, {facts.quality.coverage:.0%} of those answered"
+        return Claim(name="quality", state=state, evidence=f"measured {_figure(measured)} on {sample}")
+    hint = f"no labels yet: mlspine labels add {facts.endpoint.name} FILE"
+    metric = facts.version.metric if facts.version else None
+    if metric is not None and metric.interval is not None:
+        return Claim(name="quality", state="amber", evidence=f"{_figure(metric)} at ship ({metric.rows_from}); {hint}")
+    why = f"not estimable at ship ({metric.reason})" if metric else "not estimable at ship"
+    return Claim(name="quality", state="red", evidence=f"{why}; {hint}")
+
+
+# ---------------------------------------------------------------- the five questions
+
+
+def _to_production(facts: Facts) -> Claim:
+    current = facts.endpoint.current
+    if facts.version is None:
+        return Claim(name="how it gets to production", state="red", evidence="nothing is live")
+    proof = facts.proof
+    proved = f"; {proof.reproduced_rows} of {proof.recorded_rows} recorded predictions reproduced" if proof else ""
+    text = f"version {current.version}, put live with `mlspine {current.cause}` by {current.actor}{proved}"
+    exercised = facts.speed is not None and proof is not None and proof.recorded_rows > 0
+    return Claim(name="how it gets to production", state="green" if exercised else "amber", evidence=text)
+
+
+def _data_reaches(facts: Facts) -> Claim:
+    name = "how data reaches it"
+    if facts.log.rows == 0:
+        return Claim(name=name, state="waiting", evidence="over HTTP; no row has arrived yet")
+    ago_s = max(0, facts.now_ms - facts.log.last_received_at_ms) / 1000
+    return Claim(
+        name=name, state="green", evidence=f"over HTTP: {facts.log.rows:,} rows recorded, the last {_ago(ago_s)} ago"
+    )
+
+
+def _updated(facts: Facts) -> Claim:
+    name = "how it is updated"
+    promoted = [revision for revision in facts.revisions if revision.cause == "promote"]
+    by_hand = f"ship again, then mlspine promote {facts.endpoint.name} VERSION"
+    if not promoted:
+        return Claim(name=name, state="amber", evidence=f"by hand, not done yet: {by_hand}")
+    return Claim(
+        name=name, state="green", evidence=f"by hand, done so far: {len(promoted)}; {by_hand}"
+    )
+
+
+def _rolled_back(facts: Facts) -> Claim:
+    name = "how it is rolled back"
+    done = [revision for revision in facts.revisions if revision.cause == "rollback"]
+    target = facts.endpoint.previous
+    way = f"to version {target.version}, kept warm" if target else 'to "cannot answer": there is no earlier release'
+    text = f"mlspine rollback {facts.endpoint.name}: {way}"
+    if done:
+        took = facts.switch_times.get(str(done[-1].number), 0.0)
+        return Claim(name=name, state="green", evidence=f"{text}; last done in {took * 1e3:.0f} ms")
+    return Claim(name=name, state="amber", evidence=f"{text}; not done yet")
+
+
+# ---------------------------------------------------------------- the other checks
+
+
+def _code(facts: Facts) -> Claim:
+    code = facts.version.captured.get("code", {}) if facts.version else {}
+    commit, dirty = str(code.get("commit", "")), bool(code.get("dirty_digest"))
+    if not commit:
+        return Claim(name="code versioned", state="red", evidence="shipped outside a git repository")
+    if dirty:
+        return Claim(
+            name="code versioned", state="amber", evidence=f"commit {commit[:10]} and uncommitted changes, both kept"
+        )
+    return Claim(name="code versioned", state="green", evidence=f"commit {commit[:10]}")
+
+
+def _artefact(facts: Facts) -> Claim:
+    if facts.version is None:
+        return Claim(name="release versioned", state="red", evidence="nothing is live")
+    text = f"release {facts.version.release_hash[:SHORT_HASH]}, named by its content"
+    return Claim(
+        name="release versioned",
+        state="green" if facts.proof else "amber",
+        evidence=f"{text}, checked when it was loaded" if facts.proof else text,
+    )
+
+
+def _automated(facts: Facts) -> Claim:
+    state: State = "green" if facts.proof and facts.speed is not None else "amber"
+    return Claim(
+        name="deployment automated",
+        state=state,
+        evidence=f"one command; changes of traffic so far: {len(facts.revisions)}, each checked before it took effect",
+    )
+
+
+def _reliability(facts: Facts) -> Claim:
+    if facts.log.dropped_rows:
+        return Claim(
+            name="data reliability", state="red", evidence=f"{facts.log.dropped_rows:,} rows could not be recorded"
+        )
+    if facts.log.rows == 0:
+        return Claim(name="data reliability", state="waiting", evidence="types are checked on every request; none yet")
+    return Claim(
+        name="data reliability",
+        state="green",
+        evidence=f"types checked on every request; {facts.log.rows:,} rows recorded, none lost",
+    )
+
+
+def _documentation(facts: Facts) -> Claim:
+    if facts.version is None:
+        return Claim(name="documentation", state="red", evidence="nothing is live")
+    docs = facts.url.partition("/endpoints/")[0] + "/docs"
+    if not facts.version.owner or facts.version.owner_assumed:
+        whose = f"owner {facts.version.owner} is assumed from git" if facts.version.owner else "nobody owns it"
+        return Claim(name="documentation", state="amber", evidence=f"{docs}; {whose}")
+    state: State = "green" if facts.speed is not None else "amber"
+    return Claim(name="documentation", state=state, evidence=f"{docs}; owner {facts.version.owner}")
+
+
+# ---------------------------------------------------------------- words
+
+
+def _speed(endpoint: str, processes: tuple[ProcessState, ...]) -> Speed | None:
+    if not processes:
+        return None
+    counters: dict[str, Any] = processes[0].endpoints.get(endpoint, {})
+    return Speed(**{field: counters[field] for field in Speed.__struct_fields__ if field in counters})
+
+
+def _drifted(report: DriftReport | None) -> tuple[str, ...]:
+    if report is None:
+        return ()
+    named = [verdict for verdict in report.features if verdict.severity in ("WARNING", "CRITICAL")]
+    return tuple(verdict.name for verdict in sorted(named, key=lambda verdict: -verdict.impact))
+
+
+def _figure(metric: Metric) -> str:
+    interval = metric.interval
+    assert interval is not None
+    return f"{metric.name} {interval.value:.3f} [{interval.lo:.3f}, {interval.hi:.3f}]"
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,332 @@
+"""The door of the prediction log: spool to segments and profiles, labels, SQL, forgetting a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import msgspec
+import numpy as np
+
+from mlspine.core.config import LogConfig
+from mlspine.core.errors import Invalid
+from mlspine.core.ids import check_name, digest_bytes, now_ms
+from mlspine.core.public import public
+from mlspine.core.types import Actor, Columns, LabelReceipt, LogSummary, Scalar, Struct, SubWindow
+from mlspine.governance.service import Governance
+from mlspine.ports import BlobStore, Database
+from mlspine.predictions import labels, query, store, upkeep
+from mlspine.predictions.archive import Archive
+from mlspine.predictions.ingest import Ingest, Ingested
+from mlspine.predictions.labelling import Labelling
+from mlspine.predictions.query import QueryResult
+from mlspine.predictions.spool import scrub, spool_files
+from mlspine.predictions.turn import Turn
+from mlspine.predictions.upkeep import Tidied
+from mlspine.predictions.windows import ReleaseReferences
+from mlspine.stats.profile import Reference, decode_reference
+
+T = TypeVar("T")
+
+# Readers take no lock: a file may be merged away or expire between being listed and being read.
+READ_ATTEMPTS = 3
+
+
+class Learned(Struct, frozen=True, kw_only=True, eq=False):
+    """The score baseline of a release that had none, and the number of its first rows it was taken from."""
+
+    reference: Reference
+    rows: int
+
+
+class ForgetReceipt(Struct, frozen=True, kw_only=True):
+    """What was removed about one subject, named by a digest only. rows: logged requests' rows."""
+
+    key_digest: str
+    rows: int
+    outcomes: int
+    labels: int
+    endpoints: tuple[str, ...]
+    files: int
+
+
+class Predictions:
+    """The log of what every endpoint answered, and of what turned out to be true.
+
+    Files are written first, then committed by a transaction; one writer at a time, in whichever process.
+    """
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        blobs: BlobStore,
+        references_of: Callable[[str], ReleaseReferences],
+        governance: Governance,
+        spool_dir: Path,
+        clock: Callable[[], int] = now_ms,
+        config: LogConfig | None = None,
+    ) -> None:
+        self._db = db
+        self._blobs = blobs
+        self._governance = governance
+        self._spool_dir = spool_dir
+        self._clock = clock
+        self._config = config or LogConfig()
+        self._turn = Turn(spool_dir / "ingest.lock")
+        self._archive = Archive(db=db, blobs=blobs, drafts_dir=spool_dir)
+        self._ingest = Ingest(
+            db=db, archive=self._archive, references_of=references_of, clock=clock, spool_dir=spool_dir
+        )
+        self._swept = False
+        self._labelling = Labelling(db=db, archive=self._archive)
+
+    # ------------------------------------------------------------ from the spool
+
+    def ingest(self) -> Ingested:
+        """Turn everything in the spool into the log. Safe to call at any time; cheap when there is nothing.
+
+        Writes segments, sub-windows, counters and the spool position in one transaction per 50,000 rows.
+        After a kill at any moment each row is in the log exactly once.
+        """
+        with self._turn:
+            if not self._swept:
+                self._archive.sweep()
+            self._swept = False  # a failure below leaves files behind
+            done = self._ingest.run()
+            if done.segments:
+                upkeep.merge_small(self._db, self._archive)
+            self._swept = True
+        return done
+
+    def housekeep(self) -> Tidied:
+        """Sweep left-over files, let rows past their retention go, merge small files. Reaches no ledger."""
+        with self._turn:
+            swept = self._archive.sweep()
+            rows, files = upkeep.drop_expired(self._db, self._config, now_ms=self._clock())
+            return Tidied(
+                swept_files=swept,
+                expired_rows=rows,
+                expired_files=files,
+                merged_files=upkeep.merge_small(self._db, self._archive),
+                dropped_hours=upkeep.drop_old_profiles(self._db),
+            )
+
+    # ------------------------------------------------------------ what there is
+
+    @public
+    def endpoints(self) -> list[str]:
+        """Names of endpoints with rows in the log, now or before."""
+        return sorted({each.endpoint for each in store.logged(self._db)})
+
+    @public
+    def summary(self, endpoint: str) -> LogSummary:
+        """What the log of one endpoint holds; zeros before its first row."""
+        held = store.segments(self._db, endpoint=endpoint)
+        wide = [each for each in held if each.kind == "log"]
+        counters = store.logged(self._db, endpoint)
+        labelled, parked = self._reading(partial(self._labelling.counts, endpoint, held))
+        by_release: dict[str, int] = {}
+        for each in wide:
+            by_release[each.release_hash] = by_release.get(each.release_hash, 0) + each.rows
+        return LogSummary(
+            endpoint=endpoint,
+            rows=sum(each.rows for each in wide),
+            first_event_at_ms=min((each.first_event_at_ms for each in wide), default=0),
+            last_event_at_ms=max((each.last_event_at_ms for each in counters), default=0),
+            last_received_at_ms=max((each.last_received_at_ms for each in counters), default=0),
+            segments=len(held),
+            size_bytes=sum(each.size_bytes for each in held),
+            labelled_rows=labelled,
+            parked_labels=parked,
+            dropped_rows=sum(each.dropped_rows for each in counters),
+            rows_by_release=by_release,
+        )
+
+    def counters(self, endpoint: str = "") -> list[store.Logged]:
+        """Rows ever logged per endpoint and release, and how many of them expired or were forgotten."""
+        return store.logged(self._db, endpoint)
+
+    @public
+    def latest_event(self, endpoint: str) -> int:
+        """The newest event time logged, ms UTC; 0 before any row."""
+        return max((each.last_event_at_ms for each in store.logged(self._db, endpoint)), default=0)
+
+    @public
+    def sub_windows(
+        self, endpoint: str, *, release_hash: str = "", from_at_ms: int = 0, to_at_ms: int | None = None
+    ) -> list[SubWindow]:
+        """The hours that begin in [from_at_ms, to_at_ms), oldest first, of one release or all."""
+        return store.sub_windows(
+            self._db, endpoint, release_hash=release_hash, from_ms=from_at_ms, to_ms=to_at_ms
+        )
+
+    def learned(self, endpoint: str, release_hash: str) -> Learned | None:
+        """The outputs' reference learned from a release's first rows, where it was shipped without one."""
+        found = store.find_learned_reference(self._db, endpoint, release_hash)
+        return Learned(reference=decode_reference(found[0]), rows=found[1]) if found else None
+
+    @public
+    def query(self, endpoint: str, sql: str) -> QueryResult:
+        """One SELECT over the views log, outcomes, labels and labelled of an endpoint; times are UTC.
+
+        Raises Invalid with DuckDB's own words and the columns there are.
+        """
+        return self._reading(partial(query.run, self._db, self._blobs, endpoint, sql))
+
+    # ------------------------------------------------------------ labels
+
+    @public
+    def add_labels(
+        self,
+        endpoint: str,
+        *,
+        path: str = "",
+        rows: list[dict[str, Scalar | None]] | None = None,
+        source: str = "",
+        all_matches: bool = False,
+        actor: Actor,
+    ) -> LabelReceipt:
+        """Take labels from a file (.csv, .parquet, .json, .jsonl) or from rows, at any time and in any order.
+
+        Each has `id` ("<request id>:<row>") or `key`, a `label`, and optionally `label_time` (ISO 8601 or ms;
+        without an offset UTC; without any: now). A key means the latest prediction with an event time no
+        later than the label's, or all of those with `all_matches`. Labels are only ever added: the newest
+        label_time wins, repeats change nothing, and those without a prediction wait for it. Nothing reaches
+        the ledger; the source and who added it are stored with each label.
+        """
+        if bool(path) == (rows is not None):
+            raise Invalid("labels come from a file or as rows: give one of path and rows")
+        table = labels.read_file(Path(path)) if rows is None else labels.from_rows(rows)
+        source = f"{source or (Path(path).name if path else 'rows')} by {actor.name}"
+        return self.add_label_table(endpoint, table, source=source, all_matches=all_matches)
+
+    def add_label_table(
+        self,
+        endpoint: str,
+        table: Mapping[str, Sequence[Any] | np.ndarray[Any, Any]],
+        *,
+        source: str = "rows",
+        all_matches: bool = False,
+    ) -> LabelReceipt:
+        """As `add_labels`, from columns at hand (lists or arrays of one length)."""
+        check_name(endpoint, what="endpoint")
+        listed = {name: _listed(values) for name, values in table.items()}
+        columns = labels.to_segment(
+            listed, received_at_ms=self._clock(), source=source, all_matches=all_matches
+        )
+        with self._turn:
+            self.ingest()  # the answers of a moment ago can be labelled
+            receipt = self._labelling.add(endpoint, columns)
+            upkeep.merge_small(self._db, self._archive)
+        return receipt
+
+    def labelled(
+        self,
+        endpoint: str,
+        *,
+        from_at_ms: int = 0,
+        to_at_ms: int | None = None,
+        release_hash: str = "",
+        as_of_ms: int | None = None,
+    ) -> Columns:
+        """Predictions with an event time in [from_at_ms, to_at_ms) that have a label, one row each.
+
+        event_time, label_time: datetime64[us]; prediction, score: as answered; label: in the type of the
+        prediction where it can be. as_of_ms: only what labels with a label_time until then said.
+        """
+        return self._reading(
+            partial(
+                self._labelling.labelled,
+                endpoint,
+                from_at_ms=from_at_ms,
+                to_at_ms=to_at_ms,
+                release_hash=release_hash,
+                as_of_ms=as_of_ms,
+            )
+        )
+
+    def predicted(
+        self, endpoint: str, *, from_at_ms: int = 0, to_at_ms: int | None = None, release_hash: str = ""
+    ) -> Columns:
+        """All predictions with an event time in [from_at_ms, to_at_ms): event_time, prediction, score."""
+        return self._reading(
+            partial(
+                self._labelling.predicted,
+                endpoint,
+                from_at_ms=from_at_ms,
+                to_at_ms=to_at_ms,
+                release_hash=release_hash,
+            )
+        )
+
+    # ------------------------------------------------------------ forgetting
+
+    @public
+    def forget(self, key: str, *, actor: Actor) -> ForgetReceipt:
+        """Remove every logged row, outcome and label of the subject `key`, at every endpoint, for good.
+
+        Rewrites the files that hold them, overwrites the spool, and writes the ledger line "forget" with a
+        digest of the key and the counts, all but the last deletions in one transaction. Profiles keep their
+        counts: they hold no rows.
+        """
+        if not key:
+            raise Invalid("no key given", hint="mlspine forget KEY")
+        digest = digest_bytes(key.encode("utf-8", "replace"))
+        with self._turn:
+            self.ingest()
+            names = sorted({each.endpoint for each in store.segments(self._db)})
+            removed = {name: upkeep.rewrite_without(self._db, self._archive, name, key) for name in names}
+            receipt = _forget_receipt(digest, removed)
+            with self._db.write() as tx:
+                for each in removed.values():
+                    upkeep.commit_removed(tx, each)
+                facts = msgspec.structs.asdict(receipt)
+                self._governance.record("forget", f"subject:{digest}", actor, facts=facts)
+            for each in removed.values():
+                self._archive.discard(each.old)
+            self._archive.sweep()  # copies merged away earlier may still lie there
+            self._scrub_spool()
+        return receipt
+
+    # ------------------------------------------------------------ inside
+
+    def _reading(self, read: Callable[[], T]) -> T:
+        for _ in range(READ_ATTEMPTS - 1):
+            try:
+                return read()
+            except duckdb.IOException:
+                continue
+            except Invalid as exc:
+                if not isinstance(exc.__cause__, duckdb.IOException):
+                    raise
+        return read()
+
+    def _scrub_spool(self) -> None:
+        """Overwrite what has been taken from the spool: the files may live on until their writer rotates."""
+        taken = store.positions(self._db)
+        for path in spool_files(self._spool_dir):
+            scrub(path, taken.get(path.name, 0))
+
+
+def _listed(values: Sequence[Any] | np.ndarray[Any, Any]) -> Sequence[Any]:
+    if not isinstance(values, np.ndarray):
+        return values
+    # In nanoseconds numpy lists bare integers, in microseconds datetimes.
+    plain = values.astype("datetime64[us]") if values.dtype.kind == "M" else values
+    listed: list[Any] = plain.tolist()
+    return listed
+
+
+def _forget_receipt(digest: str, removed: Mapping[str, upkeep.Removed]) -> ForgetReceipt:
+    return ForgetReceipt(
+        key_digest=digest,
+        rows=sum(each.log_rows for each in removed.values()),
+        outcomes=sum(each.outcome_rows for each in removed.values()),
+        labels=sum(each.label_rows for each in removed.values()),
+        endpoints=tuple(name for name, each in removed.items() if each.old),
+        files=sum(len(each.old) for each in removed.values()),
+    )

@@ -1,0 +1,223 @@
+"""SQL of the prediction log: spool positions, segments, sub-windows, counters, learned references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from mlspine.core.types import Struct, SubWindow
+from mlspine.ports import Database, Param, Row, Transaction
+
+Kind = Literal["log", "outcomes", "labels"]
+
+
+class Segment(Struct, frozen=True, kw_only=True):
+    """One Parquet file. For labels the event times are label times and the release is ""."""
+
+    key: str
+    kind: Kind
+    endpoint: str
+    release_hash: str
+    rows: int
+    size_bytes: int
+    first_event_at_ms: int
+    last_event_at_ms: int
+    first_received_at_ms: int
+    last_received_at_ms: int
+
+
+class Logged(Struct, frozen=True, kw_only=True):
+    """What one endpoint and release ever sent to the log: rows = in segments + expired + forgotten.
+
+    dropped_rows were answered and never written (full disk).
+    """
+
+    endpoint: str
+    release_hash: str
+    rows: int = 0
+    expired_rows: int = 0
+    forgotten_rows: int = 0
+    dropped_rows: int = 0
+    last_event_at_ms: int = 0
+    last_received_at_ms: int = 0
+
+
+# ---------------------------------------------------------------- spool positions
+
+
+def positions(db: Database) -> dict[str, int]:
+    """How far each known spool file was read."""
+    return {
+        row["name"]: row["next_offset"] for row in db.read("select name, next_offset from spool_position")
+    }
+
+
+def set_position(tx: Transaction, name: str, next_offset: int, damaged_bytes: int) -> None:
+    """Move on in a spool file; damaged bytes add up."""
+    tx.execute(
+        "insert into spool_position (name, next_offset, damaged_bytes) values (:name, :next_offset, :damaged)"
+        " on conflict (name) do update set next_offset = :next_offset,"
+        " damaged_bytes = spool_position.damaged_bytes + :damaged",
+        name=name,
+        next_offset=next_offset,
+        damaged=damaged_bytes,
+    )
+
+
+def drop_position(tx: Transaction, name: str) -> None:
+    tx.execute("delete from spool_position where name = :name", name=name)
+
+
+# ---------------------------------------------------------------- segments
+
+
+def segments(
+    db: Database,
+    *,
+    endpoint: str = "",
+    kind: Kind | Literal[""] = "",
+    release_hash: str = "",
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+) -> list[Segment]:
+    """Segments in the order they were written; from_ms, to_ms: those that may hold event times in between."""
+    conditions: list[str] = ["1 = 1"]
+    params: dict[str, Param] = {}
+    for name, value, condition in (
+        ("endpoint", endpoint or None, "endpoint = :endpoint"),
+        ("kind", kind or None, "kind = :kind"),
+        ("release_hash", release_hash or None, "release_hash = :release_hash"),
+        ("from_ms", from_ms, "last_event_at_ms >= :from_ms"),
+        ("to_ms", to_ms, "first_event_at_ms < :to_ms"),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            params[name] = value
+    rows = db.read(f"select * from segment where {' and '.join(conditions)} order by key", **params)
+    return [Segment(**row) for row in rows]
+
+
+def add_segment(tx: Transaction, segment: Segment) -> None:
+    names = Segment.__struct_fields__
+    tx.execute(
+        f"insert into segment ({', '.join(names)}) values ({', '.join(f':{name}' for name in names)})",
+        **{name: getattr(segment, name) for name in names},
+    )
+
+
+def drop_segments(tx: Transaction, keys: Iterable[str]) -> None:
+    for key in keys:
+        tx.execute("delete from segment where key = :key", key=key)
+
+
+# ---------------------------------------------------------------- sub-windows
+
+
+def sub_windows(
+    db: Database, endpoint: str, *, release_hash: str = "", from_ms: int, to_ms: int | None
+) -> list[SubWindow]:
+    """Hours that begin in [from_ms, to_ms), oldest first; of every release when none is named."""
+    rows = db.read(
+        "select * from sub_window where endpoint = :endpoint"
+        " and (:release_hash = '' or release_hash = :release_hash)"
+        " and start_at_ms >= :from_ms and start_at_ms < coalesce(:to_ms, start_at_ms + 1)"
+        " order by start_at_ms, release_hash",
+        endpoint=endpoint,
+        release_hash=release_hash,
+        from_ms=from_ms,
+        to_ms=to_ms,
+    )
+    return [_sub_window(row) for row in rows]
+
+
+def find_sub_window(tx: Transaction, endpoint: str, release_hash: str, start_at_ms: int) -> SubWindow | None:
+    rows = tx.read(
+        "select * from sub_window where endpoint = :endpoint and release_hash = :release_hash"
+        " and start_at_ms = :start_at_ms",
+        endpoint=endpoint,
+        release_hash=release_hash,
+        start_at_ms=start_at_ms,
+    )
+    return _sub_window(rows[0]) if rows else None
+
+
+def put_sub_window(tx: Transaction, window: SubWindow) -> None:
+    names = SubWindow.__struct_fields__
+    tx.execute(
+        f"insert into sub_window ({', '.join(names)}) values ({', '.join(f':{name}' for name in names)})"
+        " on conflict (endpoint, release_hash, start_at_ms) do update set rows = :rows, inputs = :inputs,"
+        " outputs = :outputs, inputs_reference_id = :inputs_reference_id,"
+        " outputs_reference_id = :outputs_reference_id",
+        **{name: getattr(window, name) for name in names},
+    )
+
+
+def drop_sub_windows_before(tx: Transaction, endpoint: str, start_at_ms: int) -> int:
+    return tx.execute(
+        "delete from sub_window where endpoint = :endpoint and start_at_ms < :start_at_ms",
+        endpoint=endpoint,
+        start_at_ms=start_at_ms,
+    )
+
+
+def _sub_window(row: Row) -> SubWindow:
+    return SubWindow(**{**row, "inputs": bytes(row["inputs"]), "outputs": bytes(row["outputs"])})
+
+
+# ---------------------------------------------------------------- counters
+
+
+def logged(db: Database, endpoint: str = "") -> list[Logged]:
+    """The counters of one endpoint, or of all."""
+    rows = db.read(
+        "select * from logged where :endpoint = '' or endpoint = :endpoint order by endpoint, release_hash",
+        endpoint=endpoint,
+    )
+    return [Logged(**row) for row in rows]
+
+
+def count(tx: Transaction, more: Logged) -> None:
+    """Add to the counters; the two times move forward only."""
+    values: dict[str, Param] = {name: getattr(more, name) for name in Logged.__struct_fields__}
+    tx.execute(
+        f"insert into logged ({', '.join(values)}) values ({', '.join(f':{name}' for name in values)})"
+        " on conflict (endpoint, release_hash) do update set rows = logged.rows + :rows,"
+        " expired_rows = logged.expired_rows + :expired_rows,"
+        " forgotten_rows = logged.forgotten_rows + :forgotten_rows,"
+        " dropped_rows = logged.dropped_rows + :dropped_rows,"
+        " last_event_at_ms = case when logged.last_event_at_ms > :last_event_at_ms"
+        " then logged.last_event_at_ms else :last_event_at_ms end,"
+        " last_received_at_ms = case when logged.last_received_at_ms > :last_received_at_ms"
+        " then logged.last_received_at_ms else :last_received_at_ms end",
+        **values,
+    )
+
+
+# ---------------------------------------------------------------- learned references
+
+
+def find_learned_reference(
+    db: Database | Transaction, endpoint: str, release_hash: str
+) -> tuple[bytes, int] | None:
+    """The encoded reference and how many rows it was learned from; None while still learning."""
+    rows = db.read(
+        "select reference, rows from learned_reference"
+        " where endpoint = :endpoint and release_hash = :release_hash",
+        endpoint=endpoint,
+        release_hash=release_hash,
+    )
+    return (bytes(rows[0]["reference"]), rows[0]["rows"]) if rows else None
+
+
+def add_learned_reference(
+    tx: Transaction, endpoint: str, release_hash: str, *, reference: bytes, rows: int, learned_at_ms: int
+) -> None:
+    tx.execute(
+        "insert into learned_reference (endpoint, release_hash, reference, rows, learned_at_ms)"
+        " values (:endpoint, :release_hash, :reference, :rows, :learned_at_ms)",
+        endpoint=endpoint,
+        release_hash=release_hash,
+        reference=reference,
+        rows=rows,
+        learned_at_ms=learned_at_ms,
+    )

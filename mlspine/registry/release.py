@@ -1,0 +1,345 @@
+"""The release: everything that decides what an endpoint answers, in one directory under one hash.
+
+    <hash>/
+      MLmodel  requirements.txt  python_env.yaml  input_example.json    plain text, as MLflow reads them
+      code/release_loader.py                                            how MLflow loads it
+      model.pkl  transform.pkl                                          transform only if there is one
+      mlspine/release.json                                              the release; its digest is the hash
+      mlspine/baseline.bin  mlspine/recorded.json  mlspine/files.json
+
+The hash covers `release.json`, and through the digests in it the pickles, the baseline and the recorded
+predictions. `files.json` holds the digests of the other files, which follow from the release.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from mlspine.core.columns import Rebuild, parse_array, row_count, to_jsonable
+from mlspine.core.errors import Corrupt, Invalid, NotFound
+from mlspine.core.ids import digest_bytes, digest_file, digest_json, uuid7
+from mlspine.core.types import CodeState, Columns, Release, Schema, Signature
+from mlspine.registry import flavors, mlmodel, pickling
+from mlspine.registry.flavors import Flavor, Outputs, Predictor
+from mlspine.stats.baseline import Baseline, decode_baseline
+
+RECORDED_ROWS = 100
+_RELEASE, _FILES = "mlspine/release.json", "mlspine/files.json"
+_BASELINE, _RECORDED = "mlspine/baseline.bin", "mlspine/recorded.json"
+_MODEL, _TRANSFORM = "model.pkl", "transform.pkl"
+_LOADER = f"code/{mlmodel.LOADER}.py"
+
+
+class Parts(NamedTuple):
+    """The bytes of a release. `transform` is empty when there is none."""
+
+    model: bytes
+    transform: bytes
+    baseline: bytes
+    recorded: bytes
+
+
+class Built(NamedTuple):
+    """A release on disk. `reused` says it was there already."""
+
+    release: Release
+    hash: str
+    path: Path
+    reused: bool
+
+
+def build_release(
+    releases_dir: Path,
+    parts: Parts,
+    *,
+    signature: Signature,
+    environment: dict[str, str],
+    data: str,
+    code: CodeState,
+    settings: dict[str, Any],
+    thresholds: dict[str, Any],
+    model_class: str,
+) -> Built:
+    """Write a release under its hash, or find that it is there already.
+
+    Whole or absent: files are written and synced in a folder beside it, which is then renamed.
+    """
+    release = Release(
+        model=digest_bytes(parts.model),
+        transform=digest_bytes(parts.transform) if parts.transform else "",
+        signature=signature,
+        environment=environment,
+        data=data,
+        code=code,
+        settings=settings,
+        baseline=digest_bytes(parts.baseline),
+        recorded=digest_bytes(parts.recorded),
+        thresholds=thresholds,
+    )
+    name = release_hash(release)
+    target = releases_dir / name
+    if target.exists():
+        read_release(target)
+        return Built(release, name, target, reused=True)
+    _write(target, _contents(release, name, parts, model_class))
+    return Built(release, name, target, reused=False)
+
+
+def release_hash(release: Release) -> str:
+    """BLAKE3 of the release's canonical JSON, 64 hexadecimal digits."""
+    return digest_json(release)
+
+
+def read_release(path: Path) -> Release:
+    """The release at `path`, every file checked against its digest.
+
+    Raises NotFound when there is none, Corrupt naming each file that is missing, changed or unreadable.
+    """
+    try:
+        release = msgspec.json.decode((path / _RELEASE).read_bytes(), type=Release)
+        others = msgspec.json.decode((path / _FILES).read_bytes(), type=dict[str, str])
+    except FileNotFoundError as exc:
+        if not path.is_dir():
+            raise NotFound(f"no release at {path}", hint="ship the model again: mlspine.ship(...)") from exc
+        raise _corrupt(path, [f"{Path(exc.filename).relative_to(path)}: missing"]) from exc
+    except msgspec.MsgspecError as exc:
+        raise _corrupt(path, [f"{_RELEASE} or {_FILES}: not readable ({exc})"]) from exc
+    wanted = {**others, _MODEL: release.model, _BASELINE: release.baseline, _RECORDED: release.recorded}
+    if release.transform:
+        wanted[_TRANSFORM] = release.transform
+    wrong = [
+        f"{name}: {problem}" for name, digest in wanted.items() if (problem := _problem(path / name, digest))
+    ]
+    if wrong:
+        raise _corrupt(path, wrong)
+    return release
+
+
+def load_predictor(path: Path, release: Release, *, form: Literal["frame", "matrix"] = "frame") -> Predictor:
+    """The call from columns to outputs, on objects unpickled for this caller alone.
+
+    form: "frame" rebuilds the container the model was fitted with; "matrix" hands it a float64 matrix, which
+    is cheaper where column names and types do not matter. Raises Invalid when the matrix form is not
+    applicable, MissingExtra naming a module that is not installed.
+    """
+    flavor = flavor_of(release)
+    if form == "matrix" and release.transform:
+        raise Invalid("a release with a transform takes raw rows", hint='use form="frame"')
+    model = load_model(path, release)
+    flavors.single_threaded(model)
+    if form == "matrix":
+        return flavors.ask_matrix(model, flavor, release.signature.inputs)
+    transform = load_transform(path, release)
+    return predictor(model, flavor, release.signature.inputs, transform)
+
+
+def predictor(
+    model: Any, flavor: Flavor, inputs: Schema, transform: Callable[[Any], Any] | None = None
+) -> Predictor:
+    """The call from columns to outputs of a model at hand: rebuild, transform, ask."""
+    rebuild, ask = Rebuild(inputs), flavors.ask(model, flavor)
+    if transform is None:
+        return lambda columns: ask(rebuild(columns))
+    return lambda columns: ask(transform(rebuild(columns)))
+
+
+def load_model(path: Path, release: Release) -> Any:
+    """The model alone, a fresh copy."""
+    flavor = release.settings.get("flavor", "")
+    return pickling.load(
+        _read(path, _MODEL, release.model),
+        what=f"{flavor} model",
+        requirements=str(path / "requirements.txt"),
+    )
+
+
+def load_transform(path: Path, release: Release) -> Callable[[Any], Any] | None:
+    """The transform, None when the release has none."""
+    if not release.transform:
+        return None
+    transform: Callable[[Any], Any] = pickling.load(
+        _read(path, _TRANSFORM, release.transform),
+        what="transform",
+        requirements=str(path / "requirements.txt"),
+    )
+    return transform
+
+
+def flavor_of(release: Release) -> Flavor:
+    """How to ask the model of a release."""
+    return Flavor(
+        name=release.settings["flavor"],
+        task=release.signature.task,
+        classes=release.signature.classes,
+        method=release.settings["method"],
+    )
+
+
+def read_baseline(path: Path, release: Release) -> Baseline:
+    """What live data is judged by."""
+    return decode_baseline(_read(path, _BASELINE, release.baseline))
+
+
+# ---------------------------------------------------------------- recorded predictions
+
+
+def choose_recorded(columns: Columns) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Positions of up to RECORDED_ROWS rows, evenly spread; none with an infinity, which JSON cannot say."""
+    finite = np.ones(row_count(columns), dtype=np.bool_)
+    for values in columns.values():
+        if values.dtype.kind == "f":
+            infinite = np.isinf(values)
+            finite &= ~(infinite if infinite.ndim == 1 else infinite.any(axis=1))
+    positions = np.flatnonzero(finite)
+    spread = np.unique(
+        np.linspace(0, len(positions) - 1, min(RECORDED_ROWS, len(positions))).astype(np.int64)
+    )
+    return positions[spread]
+
+
+class _Recorded(msgspec.Struct, forbid_unknown_fields=True):
+    columns: dict[str, list[Any]]
+    prediction: list[Any]
+    prediction_dtype: str
+    probabilities: list[list[float | None]] | None
+
+
+def encode_recorded(columns: Columns, outputs: Outputs, inputs: Schema) -> bytes:
+    """Rows and what the model answered for them, as JSON that reads back to the same floats."""
+    shares = outputs.probabilities
+    document = _Recorded(
+        columns={field.name: to_jsonable(columns[field.name], field) for field in inputs.fields},
+        prediction=outputs.prediction.tolist(),
+        prediction_dtype=str(outputs.prediction.dtype),
+        probabilities=None if shares is None else shares.tolist(),
+    )
+    return msgspec.json.encode(document)
+
+
+def read_recorded(path: Path, release: Release) -> tuple[Columns, Outputs]:
+    """The recorded rows (up to 100) and the outputs computed for them at ship."""
+    document = msgspec.json.decode(_read(path, _RECORDED, release.recorded), type=_Recorded)
+    inputs = release.signature.inputs
+    columns = {field.name: parse_array(document.columns[field.name], field) for field in inputs.fields}
+    return columns, Outputs(_predictions(document), _probabilities(document))
+
+
+def _predictions(document: _Recorded) -> np.ndarray[Any, np.dtype[Any]]:
+    dtype = np.dtype(document.prediction_dtype)
+    if dtype.kind == "O":
+        values = np.empty(len(document.prediction), dtype=object)
+        values[:] = document.prediction
+        return values
+    return np.array(document.prediction, dtype=dtype)
+
+
+def _probabilities(document: _Recorded) -> np.ndarray[Any, np.dtype[Any]] | None:
+    if document.probabilities is None:
+        return None
+    width = len(document.probabilities[0]) if document.probabilities else 0
+    return np.array(document.probabilities, dtype=np.float64).reshape(-1, width)
+
+
+# ---------------------------------------------------------------- files
+
+
+def _contents(release: Release, name: str, parts: Parts, model_class: str) -> dict[str, bytes]:
+    plain = {
+        "MLmodel": mlmodel.mlmodel_text(release, name, model_class=model_class).encode(),
+        "requirements.txt": mlmodel.requirements_text(release.environment).encode(),
+        "python_env.yaml": mlmodel.python_env_text(release.environment).encode(),
+        "input_example.json": _input_example(parts.recorded, release.signature.inputs),
+        _LOADER: (resources.files("mlspine.registry") / f"{mlmodel.LOADER}.py").read_bytes(),
+    }
+    pickles = {_MODEL: parts.model} | ({_TRANSFORM: parts.transform} if parts.transform else {})
+    digests = {each: digest_bytes(content) for each, content in plain.items()}
+    return {
+        **plain,
+        **pickles,
+        _BASELINE: parts.baseline,
+        _RECORDED: parts.recorded,
+        _FILES: msgspec.json.encode(digests, order="sorted"),
+        _RELEASE: msgspec.json.encode(release, order="sorted"),
+    }
+
+
+def _input_example(recorded: bytes, inputs: Schema) -> bytes:
+    """The first recorded row without nulls, else the first, as pandas' "split" JSON."""
+    columns = msgspec.json.decode(recorded, type=_Recorded).columns
+    rows = list(zip(*(columns[name] for name in inputs.names), strict=True))
+    shown = next((row for row in rows if None not in row), rows[0])
+    names: list[str | int] = [int(name) if inputs.integer_names else name for name in inputs.names]
+    return msgspec.json.encode({"columns": names, "data": [shown]})
+
+
+def _write(target: Path, contents: Mapping[str, bytes]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.parent / f".draft-{uuid7()}"
+    try:
+        for name, content in contents.items():
+            file = draft / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("wb") as handle:
+                handle.write(content)
+                handle.flush()
+                os.fsync(handle.fileno())
+        for folder in (draft / "code", draft / "mlspine", draft):
+            _sync(folder)
+        _rename(draft, target)
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _rename(draft: Path, target: Path) -> None:
+    try:
+        draft.rename(target)
+    except OSError:
+        # Somebody shipped the same release in this moment: same hash, same content.
+        if not target.is_dir():
+            raise
+        read_release(target)
+
+
+def _sync(folder: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there, and renames are durable without it
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read(path: Path, name: str, digest: str) -> bytes:
+    """The bytes that are used are the bytes that were checked."""
+    try:
+        data = (path / name).read_bytes()
+    except FileNotFoundError as exc:
+        raise _corrupt(path, [f"{name}: missing"]) from exc
+    if digest_bytes(data) != digest:
+        raise _corrupt(path, [f"{name}: changed"])
+    return data
+
+
+def _problem(file: Path, digest: str) -> str:
+    if not file.is_file():
+        return "missing"
+    return "" if digest_file(file) == digest else "changed"
+
+
+def _corrupt(path: Path, wrong: list[str]) -> Corrupt:
+    first = wrong[0].partition(":")[0]
+    return Corrupt(
+        f"release {path.name[:12]} is damaged: {first}",
+        hint=f"restore {path} from a copy, or ship the model again",
+        details=wrong,
+    )

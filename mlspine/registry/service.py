@@ -1,0 +1,345 @@
+"""The door of the registry: models, their versions, stages and aliases, and how a release becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlspine.core.errors import Invalid, NotFound, closest
+from mlspine.core.ids import SHORT_HASH, check_name, now_ms, parse_model_ref
+from mlspine.core.public import public
+from mlspine.core.types import Actor, Metric, ModelVersion, Stage, Struct, Tier
+from mlspine.data.service import Data
+from mlspine.governance.service import Governance
+from mlspine.ports import Database
+from mlspine.registry import store
+from mlspine.registry.pickling import distribution_version
+from mlspine.registry.prepare import Prepared, prepare
+from mlspine.registry.release import read_baseline, read_release, release_hash
+from mlspine.stats.baseline import Baseline
+
+
+class ModelSummary(Struct, frozen=True, kw_only=True):
+    """One model as a line of a list. production: the version in stage Production, 0 for none."""
+
+    name: str
+    versions: int
+    latest: int
+    production: int
+    aliases: dict[str, int]
+
+
+class Registry:
+    """Releases under names and numbers. A version's release never changes; its stage and aliases do."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        data: Data,
+        governance: Governance,
+        releases_dir: Path,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self._db = db
+        self._data = data
+        self._governance = governance
+        self._releases_dir = releases_dir
+        self._clock = clock
+
+    # ------------------------------------------------------------ ship
+
+    def prepare_release(
+        self,
+        model: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        name: str,
+        holdout: tuple[Any, Any] | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        time: Any = None,
+        key: Any = None,
+        source: str | None = None,
+        labels: str | None = None,
+        recipe: Any = None,
+        owner: str | None = None,
+        tier: Tier = "low",
+        trust: bool = False,
+        message: str | None = None,
+        origin: str = "",
+    ) -> Prepared:
+        """Evaluate a model and write its release beside the others; touches no store. See `prepare`."""
+        return prepare(
+            model,
+            X,
+            y,
+            name=name,
+            releases_dir=self._releases_dir,
+            holdout=holdout,
+            transform=transform,
+            time=time,
+            key=key,
+            source=source,
+            labels=labels,
+            recipe=recipe,
+            owner=owner,
+            tier=tier,
+            trust=trust,
+            message=message,
+            origin=origin,
+        )
+
+    @public
+    def register(self, prepared: Prepared, *, actor: Actor) -> ModelVersion:
+        """Give a prepared release its name and number, in one transaction with its ledger line.
+
+        The same release under the same name again returns the version it has. A release registered by a
+        client with a token is not trusted until somebody at the workspace says so: see `trust`. Raises
+        NotFound or Corrupt when the release is not on this machine as it was written.
+        """
+        check_name(prepared.name)
+        path = self._releases_dir / prepared.release_hash
+        release = read_release(path)
+        if release_hash(release) != prepared.release_hash or release.data != prepared.dataset.digest:
+            raise Invalid(f"{path} holds another release than was prepared", hint="ship the model again")
+        with self._db.write() as tx:
+            known = store.find_release(self._db, prepared.name, prepared.release_hash, self._releases_dir)
+            if known is not None:
+                return known
+            self._data.record(prepared.dataset, prepared.columns)
+            version = self._numbered(prepared, actor)
+            store.add_model(tx, version.model, version.created_at_ms)
+            store.add_version(tx, version)
+            self._governance.record(
+                action="ship",
+                subject=f"model:{version.model}",
+                actor=actor,
+                reason=version.message,
+                facts=_shipped_facts(version, prepared),
+            )
+        return version
+
+    def _numbered(self, prepared: Prepared, actor: Actor) -> ModelVersion:
+        return ModelVersion(
+            model=prepared.name,
+            version=store.next_version(self._db, prepared.name),
+            release_hash=prepared.release_hash,
+            stage="None",
+            path=str(self._releases_dir / prepared.release_hash),
+            created_at_ms=self._clock(),
+            owner=prepared.owner,
+            owner_assumed=prepared.owner_assumed,
+            tier=prepared.tier,
+            message=prepared.message,
+            origin=prepared.origin,
+            trusted=actor.kind != "client",
+            flavor=prepared.flavor,
+            metric=prepared.metric,
+            captured=prepared.captured,
+            missing=prepared.missing,
+        )
+
+    # ------------------------------------------------------------ reading
+
+    @public
+    def models(self) -> list[ModelSummary]:
+        """All models, by name."""
+        return [self._summary(name) for name in store.model_names(self._db)]
+
+    @public
+    def versions(self, model: str) -> list[ModelVersion]:
+        """The versions of a model, oldest first, without the long texts of what was captured."""
+        found = store.versions(self._db, model, self._releases_dir)
+        if not found:
+            raise self._no_model(model)
+        return found
+
+    @public
+    def get(self, model: str, version: int) -> ModelVersion:
+        """One version; NotFound names the versions there are."""
+        found = store.find_version(self._db, model, version, self._releases_dir)
+        if found is None:
+            numbers = ", ".join(str(each.version) for each in self.versions(model))
+            raise NotFound(
+                f"no model version {model}:{version}",
+                hint=f"versions: {numbers}; see: mlspine models {model}",
+            )
+        return found
+
+    @public
+    def resolve(self, ref: str) -> ModelVersion:
+        """What `NAME`, `NAME:VERSION` or `NAME@ALIAS` means.
+
+        A bare name is the version in Production, else the only one; Invalid lists the choices otherwise.
+        """
+        parsed = parse_model_ref(ref)
+        if parsed.kind == "version":
+            return self.get(parsed.name, parsed.version)
+        if parsed.kind == "alias":
+            return self._by_alias(parsed.name, parsed.alias)
+        versions = self.versions(parsed.name)
+        live = [each for each in versions if each.stage == "Production"]
+        chosen = live or versions
+        if len(chosen) > 1:
+            raise Invalid(
+                f"{parsed.name} has {len(versions)} versions and none in production",
+                hint=f"name one: {parsed.name}:{versions[-1].version}",
+                details=[_line(each) for each in versions],
+            )
+        return self.get(parsed.name, chosen[0].version)
+
+    @public
+    def aliases(self, model: str) -> dict[str, int]:
+        """Alias -> version of a model."""
+        self.versions(model)
+        return store.aliases(self._db, model)
+
+    def by_hash(self, release_hash: str) -> ModelVersion:
+        """The oldest version with this release, under whatever name; NotFound when no model has it."""
+        found = store.find_by_hash(self._db, release_hash, self._releases_dir)
+        if found is None:
+            raise NotFound(f"no model version has release {release_hash[:SHORT_HASH]}", hint="mlspine models")
+        return found
+
+    def references_of(self, release_hash: str) -> Baseline:
+        """The baseline of a release, whose `inputs` and `outputs` rows are counted on."""
+        path = self._releases_dir / release_hash
+        return read_baseline(path, read_release(path))
+
+    def has_baseline(self, version: ModelVersion) -> bool:
+        """Whether the release carries a baseline that can be read."""
+        path = Path(version.path)
+        try:
+            read_baseline(path, read_release(path))
+        except NotFound:
+            return False
+        return True
+
+    def missing_dependencies(self, version: ModelVersion) -> tuple[str, ...]:
+        """Distributions of the release's environment lock that are not installed here, as pip names them."""
+        locked = read_release(Path(version.path)).environment
+        return tuple(
+            f"{name}=={wanted}"
+            for name, wanted in locked.items()
+            if name != "python" and distribution_version(name) is None
+        )
+
+    # ------------------------------------------------------------ changing
+
+    def set_stage(self, model: str, version: int, stage: Stage) -> None:
+        """Move a version to a stage, inside the caller's transaction, which writes the ledger line."""
+        with self._db.write() as tx:
+            if not store.set_stage(tx, model, version, stage):
+                raise NotFound(f"no model version {model}:{version}", hint=f"see: mlspine models {model}")
+
+    @public
+    def set_alias(
+        self, model: str, *, alias: str, version: int, actor: Actor, reason: str = ""
+    ) -> ModelVersion:
+        """Point `MODEL@ALIAS` at a version; one ledger line."""
+        check_name(alias, what="alias")
+        with self._db.write() as tx:
+            found = self.get(model, version)
+            before = store.aliases(self._db, model).get(alias, 0)
+            store.set_alias(tx, model, alias, version)
+            self._governance.record(
+                action="alias",
+                subject=f"model:{model}",
+                actor=actor,
+                reason=reason,
+                facts={"alias": alias, "version": version, "previous_version": before},
+            )
+        return found
+
+    @public
+    def trust(self, ref: str, *, actor: Actor, reason: str = "") -> ModelVersion:
+        """Vouch for the code of a version that came as a file; only then is it loaded. One ledger line."""
+        with self._db.write() as tx:
+            found = self.resolve(ref)
+            if found.trusted:
+                return found
+            release = read_release(Path(found.path))
+            store.set_trusted(tx, found.model, found.version)
+            self._governance.record(
+                action="trust",
+                subject=f"model:{found.model}",
+                actor=actor,
+                reason=reason,
+                facts={
+                    "version": found.version,
+                    "release": found.release_hash,
+                    "model_digest": release.model,
+                    "transform_digest": release.transform,
+                    "origin": found.origin,
+                },
+            )
+        return msgspec.structs.replace(found, trusted=True)
+
+    # ------------------------------------------------------------ inside
+
+    def _summary(self, name: str) -> ModelSummary:
+        versions = store.versions(self._db, name, self._releases_dir)
+        live = [each.version for each in versions if each.stage == "Production"]
+        return ModelSummary(
+            name=name,
+            versions=len(versions),
+            latest=versions[-1].version,
+            production=live[-1] if live else 0,
+            aliases=store.aliases(self._db, name),
+        )
+
+    def _by_alias(self, model: str, alias: str) -> ModelVersion:
+        self.versions(model)
+        aliases = store.aliases(self._db, model)
+        if alias not in aliases:
+            near = closest(alias, aliases)
+            known = f"aliases: {', '.join(aliases)}" if aliases else f"{model} has no alias yet"
+            raise NotFound(
+                f"no alias {model}@{alias}", hint=f"did you mean {model}@{near}?" if near else known
+            )
+        return self.get(model, aliases[alias])
+
+    def _no_model(self, name: str) -> NotFound:
+        names = store.model_names(self._db)
+        near = closest(name, names)
+        if near:
+            return NotFound(f"no model {name!r}", hint=f"did you mean {near}? try: mlspine models {near}")
+        listed = f"models here: {', '.join(names)}" if names else "this workspace has no model yet"
+        return NotFound(
+            f"no model {name!r}", hint=f'{listed}; ship one with: mlspine.ship(model, X, y, name="{name}")'
+        )
+
+
+def _shipped_facts(version: ModelVersion, prepared: Prepared) -> dict[str, Any]:
+    code = version.captured.get("code", {})
+    return {
+        "version": version.version,
+        "release": version.release_hash,
+        "data": prepared.dataset.digest,
+        "rows": prepared.dataset.rows,
+        "commit": code.get("commit", ""),
+        "uncommitted": code.get("dirty_digest", ""),
+        "metric": _metric_text(version.metric),
+        "owner": version.owner,
+        "owner_assumed": version.owner_assumed,
+        "tier": version.tier,
+        "origin": version.origin,
+        "file_digest": prepared.file_digest,
+        "trusted": version.trusted,
+    }
+
+
+def _metric_text(metric: Metric | None) -> str:
+    if metric is None or metric.interval is None:
+        return "not estimable"
+    interval = metric.interval
+    return f"{metric.name} {interval.value:.4f} [{interval.lo:.4f}, {interval.hi:.4f}] {metric.rows_from}"
+
+
+def _line(version: ModelVersion) -> str:
+    said = f", {version.message}" if version.message else ""
+    return f"{version.model}:{version.version} {version.stage}, {_metric_text(version.metric)}{said}"

@@ -1,0 +1,151 @@
+"""SQL of models, their versions and aliases.
+
+`bulk` holds the two long texts of what was captured (uncommitted difference, full freeze), which only the
+reading of one version brings along.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlspine.core.types import Metric, ModelVersion, Stage
+from mlspine.ports import Database, Row, Transaction
+
+BULK = ("diff", "freeze")
+_LISTED = (
+    "model, version, release_hash, stage, created_at_ms, owner, owner_assumed, tier, message, origin,"
+    " trusted, flavor, metric, missing, captured"
+)
+
+
+def model_names(db: Database) -> list[str]:
+    return [row["name"] for row in db.read("select name from model order by name")]
+
+
+def add_model(tx: Transaction, name: str, at_ms: int) -> None:
+    tx.execute(
+        "insert into model (name, created_at_ms) values (:name, :at_ms) on conflict (name) do nothing",
+        name=name,
+        at_ms=at_ms,
+    )
+
+
+def add_version(tx: Transaction, version: ModelVersion) -> None:
+    values = msgspec.structs.asdict(version)
+    del values["path"]
+    bulk = {name: version.captured[name] for name in BULK if name in version.captured}
+    rest = {name: value for name, value in version.captured.items() if name not in BULK}
+    values |= {
+        "owner_assumed": int(version.owner_assumed),
+        "trusted": int(version.trusted),
+        "metric": _text(version.metric),
+        "missing": _text(version.missing),
+        "captured": _text(rest),
+        "bulk": _text(bulk),
+    }
+    tx.execute(
+        f"insert into model_version ({_LISTED}, bulk) values (:model, :version, :release_hash, :stage,"
+        " :created_at_ms, :owner, :owner_assumed, :tier, :message, :origin, :trusted, :flavor, :metric,"
+        " :missing, :captured, :bulk)",
+        **values,
+    )
+
+
+def next_version(db: Database, model: str) -> int:
+    rows = db.read("select max(version) as newest from model_version where model = :model", model=model)
+    return int(rows[0]["newest"] or 0) + 1
+
+
+def versions(db: Database, model: str, releases_dir: Path) -> list[ModelVersion]:
+    """All versions of a model, oldest first, without the bulk."""
+    rows = db.read(f"select {_LISTED} from model_version where model = :model order by version", model=model)
+    return [_version(row, releases_dir) for row in rows]
+
+
+def find_version(db: Database, model: str, version: int, releases_dir: Path) -> ModelVersion | None:
+    rows = db.read(
+        "select * from model_version where model = :model and version = :version",
+        model=model,
+        version=version,
+    )
+    return _version(rows[0], releases_dir) if rows else None
+
+
+def find_release(db: Database, model: str, release_hash: str, releases_dir: Path) -> ModelVersion | None:
+    rows = db.read(
+        "select * from model_version where model = :model and release_hash = :hash",
+        model=model,
+        hash=release_hash,
+    )
+    return _version(rows[0], releases_dir) if rows else None
+
+
+def find_by_hash(db: Database, release_hash: str, releases_dir: Path) -> ModelVersion | None:
+    rows = db.read(
+        "select * from model_version where release_hash = :hash"
+        " order by created_at_ms, model, version limit 1",
+        hash=release_hash,
+    )
+    return _version(rows[0], releases_dir) if rows else None
+
+
+def set_stage(tx: Transaction, model: str, version: int, stage: Stage) -> int:
+    return tx.execute(
+        "update model_version set stage = :stage where model = :model and version = :version",
+        model=model,
+        version=version,
+        stage=stage,
+    )
+
+
+def set_trusted(tx: Transaction, model: str, version: int) -> int:
+    return tx.execute(
+        "update model_version set trusted = 1 where model = :model and version = :version",
+        model=model,
+        version=version,
+    )
+
+
+def aliases(db: Database, model: str) -> dict[str, int]:
+    rows = db.read("select alias, version from model_alias where model = :model order by alias", model=model)
+    return {row["alias"]: row["version"] for row in rows}
+
+
+def set_alias(tx: Transaction, model: str, alias: str, version: int) -> None:
+    tx.execute(
+        "insert into model_alias (model, alias, version) values (:model, :alias, :version)"
+        " on conflict (model, alias) do update set version = excluded.version",
+        model=model,
+        alias=alias,
+        version=version,
+    )
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _version(row: Row, releases_dir: Path) -> ModelVersion:
+    bulk = msgspec.json.decode(row.get("bulk") or "{}", type=dict[str, Any])
+    captured = msgspec.json.decode(row["captured"], type=dict[str, Any])
+    return ModelVersion(
+        model=row["model"],
+        version=row["version"],
+        release_hash=row["release_hash"],
+        stage=row["stage"],
+        path=str(releases_dir / row["release_hash"]),
+        created_at_ms=row["created_at_ms"],
+        owner=row["owner"],
+        owner_assumed=bool(row["owner_assumed"]),
+        tier=row["tier"],
+        message=row["message"],
+        origin=row["origin"],
+        trusted=bool(row["trusted"]),
+        flavor=row["flavor"],
+        metric=msgspec.json.decode(row["metric"], type=Metric | None),
+        captured=captured | bulk,
+        missing=msgspec.json.decode(row["missing"], type=tuple[str, ...]),
+    )

@@ -1,0 +1,193 @@
+"""What is due now, and doing it: supervision, ingestion, judging, alerts, retention. One task never stops another."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from mlspine.backends.processes import Death
+from mlspine.core.errors import MlspineError
+from mlspine.core.ids import SHORT_HASH
+from mlspine.core.types import Actor, ProcessState, Severity
+from mlspine.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+SYSTEM = Actor(name="mlspine", kind="system")
+TICK_S = 0.5
+SUPERVISE_EVERY_S = 1.0
+CHECK_EVERY_S = 5.0
+HEALTH_EVERY_S = 10.0
+HOUSEKEEP_EVERY_S = 3600.0
+ERROR_WINDOW_S = 300.0
+ERROR_WINDOW_MIN_REQUESTS = 100
+
+
+class Task:
+    """One recurring duty: due `every_s` seconds after it last began."""
+
+    def __init__(self, name: str, every_s: float, run: Callable[[], object]) -> None:
+        self.name = name
+        self.every_s = every_s
+        self.run = run
+        self.next_at = 0.0
+        self.failing = ""
+
+
+class ErrorWindow:
+    """Requests and failures per endpoint over the last five minutes, from cumulative counters."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, list[tuple[float, int, int]]] = {}
+
+    def add(self, endpoint: str, at_s: float, requests: int, failures: int) -> tuple[int, int]:
+        """Take the counters as they stand at `at_s`; returns (requests, failures) within the window.
+
+        >>> window = ErrorWindow(); _ = window.add("a", 0.0, 0, 0); window.add("a", 60.0, 200, 3)
+        (200, 3)
+        """
+        marks = self._seen.setdefault(endpoint, [])
+        if marks and requests < marks[-1][1]:
+            marks.clear()  # the process restarted: its counters began again
+            marks.append((at_s, 0, 0))
+        marks.append((at_s, requests, failures))
+        while len(marks) > 2 and marks[1][0] <= at_s - ERROR_WINDOW_S:
+            marks.pop(0)
+        return requests - marks[0][1], failures - marks[0][2]
+
+
+class Scheduler:
+    """Runs the duties of a workspace; `run_due` is one pass, `start` repeats it in a thread."""
+
+    def __init__(self, workspace: Workspace, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._workspace = workspace
+        self._clock_s = clock_s
+        self._errors = ErrorWindow()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        config = workspace.config
+        self._tasks = [
+            Task("supervise", SUPERVISE_EVERY_S, self._supervise),
+            Task("ingest", config.log.ingest_every_s, workspace.predictions.ingest),
+            Task("check", CHECK_EVERY_S, workspace.monitoring.check),
+            Task("health", HEALTH_EVERY_S, self._watch_health),
+            Task("housekeep", HOUSEKEEP_EVERY_S, workspace.predictions.housekeep),
+        ]
+
+    def run_due(self) -> list[str]:
+        """Run every task that is due; returns their names. A failing task becomes an alert, not a crash."""
+        ran = []
+        for task in self._tasks:
+            now_s = self._clock_s()
+            if now_s < task.next_at:
+                continue
+            task.next_at = now_s + task.every_s
+            self._run(task)
+            ran.append(task.name)
+        return ran
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=30.0)
+
+    # ------------------------------------------------------------ inside
+
+    def _loop(self) -> None:
+        while not self._stop.wait(TICK_S):
+            self.run_due()
+
+    def _run(self, task: Task) -> None:
+        monitoring = self._workspace.monitoring
+        try:
+            task.run()
+        except Exception as exc:
+            log.exception("scheduled task failed", extra={"task": task.name})
+            if not task.failing:
+                task.failing = type(exc).__name__
+                self._raise_alert(
+                    "",
+                    f"task:{task.name}",
+                    "CRITICAL",
+                    f"the recurring task {task.name!r} fails",
+                    exc.message if isinstance(exc, MlspineError) else f"{type(exc).__name__}: {exc}",
+                    "mlspine status",
+                )
+            return
+        if task.failing:
+            task.failing = ""
+            monitoring.clear_alert("", f"task:{task.name}")
+
+    def _raise_alert(
+        self, endpoint: str, cause: str, severity: Severity, title: str, why: str, action: str
+    ) -> None:
+        try:
+            self._workspace.monitoring.raise_alert(
+                endpoint, cause=cause, severity=severity, title=title, why=why, action=action
+            )
+        except Exception:
+            # The store itself may be what fails (a full disk): the log is then the only witness left.
+            log.exception("an alert could not be stored", extra={"cause": cause, "why": why})
+
+    def _supervise(self) -> None:
+        for death in self._workspace.processes.supervise():
+            self._tell_of(death)
+
+    def _tell_of(self, death: Death) -> None:
+        ended = f"exit code {death.exit_code}" if death.exit_code is not None else "no exit code (not our child)"
+        inside = f", inside a call of release {death.in_call_of[:SHORT_HASH]}" if death.in_call_of else ""
+        self._raise_alert(
+            "",
+            f"process:{death.process}",
+            "CRITICAL",
+            f"{death.process} died and was restarted",
+            f"{ended}{inside}; answers written to the log more than 0.25 s before are safe",
+            "mlspine status",
+        )
+        if death.native and death.in_call_of:
+            moved = self._workspace.deployment.record_native_crash(death.in_call_of, actor=SYSTEM)
+            if moved:
+                self._workspace.deployment.restore()
+
+    def _watch_health(self) -> None:
+        monitoring = self._workspace.monitoring
+        for state in self._workspace.processes.observe():
+            monitoring.clear_alert("", f"process:{state.process}")
+            self._watch_log(state)
+            for endpoint, counters in state.endpoints.items():
+                self._watch_errors(endpoint, int(counters["requests"]), int(counters["failures"]))
+
+    def _watch_log(self, state: ProcessState) -> None:
+        monitoring = self._workspace.monitoring
+        if state.spool_dropped_rows:
+            self._raise_alert(
+                "",
+                "log",
+                "CRITICAL",
+                "answered rows are missing from the log",
+                f"{state.spool_dropped_rows} rows could not be written and were dropped since {state.process} started",
+                "free disk space, then: mlspine status",
+            )
+        else:
+            monitoring.clear_alert("", "log")
+
+    def _watch_errors(self, endpoint: str, requests: int, failures: int) -> None:
+        recent, failed = self._errors.add(endpoint, self._clock_s(), requests, failures)
+        limit = self._workspace.config.monitoring.error_rate
+        if recent >= ERROR_WINDOW_MIN_REQUESTS and failed / recent > limit:
+            self._raise_alert(
+                endpoint,
+                "errors",
+                "WARNING",
+                f"{endpoint}: {failed / recent:.1%} of answers failed",
+                f"{failed} of {recent} requests in the last 5 minutes (limit {limit:.0%})",
+                f"mlspine rollback {endpoint}",
+            )
+        elif failed == 0:
+            self._workspace.monitoring.clear_alert(endpoint, "errors")

@@ -1,0 +1,165 @@
+"""What an endpoint did since its process started: counts, latencies, and their Prometheus text."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+LATENCY_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+ROWS_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+RECENT = 4096  # latencies kept for the quantiles of `observe`; a power of two
+
+
+class Histogram:
+    """Counts per bucket; the last one is everything above the bounds."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class Meter:
+    """Counters of one endpoint, over all its revisions since the process started."""
+
+    def __init__(self) -> None:
+        self.codes: dict[int, int] = {}
+        self.latency = Histogram(LATENCY_BOUNDS_S)
+        self.call_rows = Histogram(ROWS_BOUNDS)
+        self.rows = 0
+        self._recent = array("d", bytes(8 * RECENT))
+        self._seen = 0
+
+    def answered(self, code: int, seconds: float) -> None:
+        """One request was answered with this status code after so long."""
+        self.codes[code] = self.codes.get(code, 0) + 1
+        self.latency.add(seconds)
+        self._recent[self._seen & (RECENT - 1)] = seconds
+        self._seen += 1
+
+    def called(self, rows: int) -> None:
+        """The model was called once with so many rows."""
+        self.call_rows.add(rows)
+        self.rows += rows
+
+    def quantiles_s(self) -> tuple[float, float, float]:
+        """P50, P95 and P99 of the last RECENT requests, zeros before the first."""
+        count = min(self._seen, RECENT)
+        if count == 0:
+            return 0.0, 0.0, 0.0
+        p50, p95, p99 = np.quantile(np.frombuffer(self._recent)[:count], (0.5, 0.95, 0.99)).tolist()
+        return p50, p95, p99
+
+    def state(self) -> dict[str, Any]:
+        """The counters as plain values. failures: answers with a 5xx status, "cannot answer" apart."""
+        p50, p95, p99 = self.quantiles_s()
+        return {
+            "requests": self._seen,
+            "failures": sum(count for code, count in self.codes.items() if code >= 500),
+            "refused": sum(count for code, count in self.codes.items() if 400 <= code < 500),
+            "codes": {str(code): count for code, count in sorted(self.codes.items())},
+            "rows": self.rows,
+            "model_calls": sum(self.call_rows.counts),
+            "p50_s": p50,
+            "p95_s": p95,
+            "p99_s": p99,
+        }
+
+
+class ReleaseInfo(NamedTuple):
+    """What answers for an endpoint, as labels of a gauge."""
+
+    endpoint: str
+    version: int
+    release: str
+    placement: str
+    path: str
+
+
+def render(
+    meters: Mapping[str, Meter],
+    releases: Iterable[ReleaseInfo],
+    *,
+    dropped_rows: int,
+    unwritten_rows: int,
+    started_at_ms: int,
+    rss: int,
+) -> str:
+    """The metrics of an inference process in Prometheus text format 0.0.4.
+
+    Labels are endpoints, status codes and releases: bounded by what is served, never by what is asked.
+    """
+    lines: list[str] = []
+    ordered = sorted(meters.items())
+    _head(lines, "mlspine_requests_total", "counter", "Requests answered, by endpoint and status code.")
+    for name, meter in ordered:
+        for code, count in sorted(meter.codes.items()):
+            lines.append(f"mlspine_requests_total{_labels(endpoint=name, code=str(code))} {count}")
+    _head(lines, "mlspine_request_duration_seconds", "histogram", "Time from request read to answer ready.")
+    for name, meter in ordered:
+        _histogram(lines, "mlspine_request_duration_seconds", name, meter.latency)
+    _head(lines, "mlspine_rows_total", "counter", "Rows predicted.")
+    lines += [f"mlspine_rows_total{_labels(endpoint=name)} {meter.rows}" for name, meter in ordered]
+    _head(lines, "mlspine_model_call_rows", "histogram", "Rows given to the model at once.")
+    for name, meter in ordered:
+        _histogram(lines, "mlspine_model_call_rows", name, meter.call_rows)
+    _head(lines, "mlspine_release_info", "gauge", "What answers for an endpoint; always 1.")
+    for info in sorted(releases):
+        labels = _labels(
+            endpoint=info.endpoint,
+            version=str(info.version),
+            release=info.release,
+            placement=info.placement,
+            path=info.path,
+        )
+        lines.append(f"mlspine_release_info{labels} 1")
+    _head(lines, "mlspine_log_dropped_rows_total", "counter", "Answered rows that never reached the log.")
+    lines.append(f"mlspine_log_dropped_rows_total {dropped_rows}")
+    _head(lines, "mlspine_log_unwritten_rows", "gauge", "Answered rows waiting to be written.")
+    lines.append(f"mlspine_log_unwritten_rows {unwritten_rows}")
+    _head(lines, "process_start_time_seconds", "gauge", "Start of this process since 1970.")
+    lines.append(f"process_start_time_seconds {started_at_ms / 1000:.3f}")
+    _head(lines, "process_resident_memory_bytes", "gauge", "Resident memory of this process.")
+    lines.append(f"process_resident_memory_bytes {rss}")
+    return "\n".join(lines) + "\n"
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process, 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _head(lines: list[str], name: str, kind: str, text: str) -> None:
+    lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+
+
+def _histogram(lines: list[str], name: str, endpoint: str, histogram: Histogram) -> None:
+    count = 0
+    for bound, here in zip((*histogram.bounds, "+Inf"), histogram.counts, strict=True):
+        count += here
+        lines.append(f"{name}_bucket{_labels(endpoint=endpoint, le=str(bound))} {count}")
+    lines.append(f"{name}_sum{_labels(endpoint=endpoint)} {histogram.total!r}")
+    lines.append(f"{name}_count{_labels(endpoint=endpoint)} {count}")
+
+
+def _labels(**values: str) -> str:
+    return "{" + ",".join(f'{key}="{_escaped(value)}"' for key, value in values.items()) + "}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

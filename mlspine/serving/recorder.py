@@ -1,0 +1,263 @@
+"""What was answered, on its way to the spool: one list append per model call, everything else off the path."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlspine.core.columns import concat
+from mlspine.core.types import Columns, LogSettings
+from mlspine.predictions.spool import Batch, SpoolWriter, encode_column, encode_columns
+from mlspine.serving.batcher import Answered, Request
+
+log = logging.getLogger(__name__)
+
+DRAIN_EVERY_S = 0.25
+RETRY_EVERY_S = 1.0
+SLICE_ROWS = 2048  # encoded between two turns of the loop, well under a millisecond for 30 numeric columns
+MAX_BACKLOG_BYTES = 64 * 1024 * 1024
+_OBJECT_BYTES = 64  # what one value of an object column takes, roughly
+
+
+class Source(NamedTuple):
+    """Who answered, and what of it may be written."""
+
+    endpoint: str
+    release_hash: str
+    version: int
+    revision: int
+    columns: tuple[str, ...]  # the model's inputs
+    time_column: str
+    key_column: str
+    log: LogSettings
+
+
+class Call(NamedTuple):
+    """One model call as the answering path leaves it."""
+
+    source: Source
+    requests: Sequence[Request]
+    columns: Columns
+    answered: Answered
+
+
+class _Waiting(NamedTuple):
+    batch: Batch
+    rows: int
+    size_bytes: int
+
+
+class Recorder:
+    """Collects model calls and writes them to the spool at least every DRAIN_EVERY_S.
+
+    Serving wins over logging: when the disk is full or slow the oldest unwritten rows are dropped beyond
+    MAX_BACKLOG_BYTES, and counted in `dropped_rows`.
+    """
+
+    def __init__(self, writer: SpoolWriter, *, max_backlog_bytes: int = MAX_BACKLOG_BYTES) -> None:
+        self._writer = writer
+        self._max_backlog_bytes = max_backlog_bytes
+        self._calls: list[Call] = []
+        self._backlog: deque[_Waiting] = deque()
+        self._backlog_bytes = 0
+        self._writing: _Waiting | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self._collecting = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.dropped_rows = 0
+        self.failure = ""  # why the last write failed, "" when it did not
+
+    # ------------------------------------------------------------ on the answering path
+
+    def recording(self, source: Source) -> Callable[[Sequence[Request], Columns, Answered], None]:
+        """The function that takes note of this source's model calls."""
+        if not source.log.enabled:
+            return lambda requests, columns, answered: None
+        calls = self._calls
+
+        def record(requests: Sequence[Request], columns: Columns, answered: Answered) -> None:
+            calls.append(Call(source, requests, columns, answered))
+
+        return record
+
+    # ------------------------------------------------------------ off it
+
+    @property
+    def unwritten_rows(self) -> int:
+        """Rows answered and not yet in the spool."""
+        calls = sum(len(call.answered.predictions) for call in self._calls)
+        writing = self._writing.rows if self._writing else 0
+        return calls + writing + sum(waiting.rows for waiting in self._backlog)
+
+    def start(self) -> None:
+        """Begin draining; belongs to the running loop."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._collect_regularly()), loop.create_task(self._write_regularly())]
+
+    async def flush(self, timeout_s: float = 10.0) -> int:
+        """Write everything recorded so far; returns the rows still unwritten (a disk that takes nothing)."""
+        await self._collect()
+        last = self._backlog[-1] if self._backlog else self._writing
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while (
+                    last is not None and (last is self._writing or last in self._backlog) and not self.failure
+                ):
+                    self._changed.clear()
+                    await self._changed.wait()
+        return self.unwritten_rows
+
+    async def stop(self) -> None:
+        """Flush and end."""
+        left = await self.flush()
+        if left:
+            self.dropped_rows += left
+            log.error(
+                "rows are lost because the log cannot be written", extra={"rows": left, "why": self.failure}
+            )
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._thread.shutdown(wait=True)
+        self._writer.close()
+
+    async def _collect_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(DRAIN_EVERY_S)
+            await self._collect()
+
+    async def _collect(self) -> None:
+        """Turn calls into batches, in slices with the loop free in between."""
+        async with self._collecting:
+            calls, self._calls[:] = self._calls[:], []
+            for _, group in groupby(calls, key=lambda call: id(call.source)):
+                for part in _slices(list(group)):
+                    self._add(part)
+                    await asyncio.sleep(0)
+
+    def _add(self, calls: Sequence[Call]) -> None:
+        batch = make_batch(calls)
+        size = sum(_size_bytes(column.data) for column in batch.inputs) + 80 * len(batch.request_ids)
+        self._backlog.append(_Waiting(batch, batch.rows, size))
+        self._backlog_bytes += size
+        while self._backlog_bytes > self._max_backlog_bytes and len(self._backlog) > 1:
+            oldest = self._backlog.popleft()
+            self._backlog_bytes -= oldest.size_bytes
+            self.dropped_rows += oldest.rows
+        self._changed.set()
+
+    async def _write_regularly(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            while not self._backlog:
+                self._changed.clear()
+                await self._changed.wait()
+            waiting = self._writing = self._backlog.popleft()
+            try:
+                await loop.run_in_executor(self._thread, self._writer.append, [waiting.batch])
+            except OSError as exc:
+                self._put_back(waiting, exc)
+                await asyncio.sleep(RETRY_EVERY_S)
+            else:
+                self._writing, self.failure = None, ""
+                self._backlog_bytes -= waiting.size_bytes
+                self._changed.set()
+
+    def _put_back(self, waiting: _Waiting, exc: OSError) -> None:
+        if not self.failure:
+            log.error("the spool cannot be written; answering goes on", extra={"why": str(exc)})
+        self._writing, self.failure = None, str(exc)
+        self._backlog.appendleft(waiting)
+        self._changed.set()
+
+
+def make_batch(calls: Sequence[Call]) -> Batch:
+    """Consecutive model calls of one source as one batch of the spool, redacted columns left out."""
+    source = calls[0].source
+    requests = [request for call in calls for request in call.requests]
+    keep = [name for name in source.columns if name not in source.log.redact]
+    logged = [
+        name for name in (source.time_column, source.key_column) if name and name not in source.log.redact
+    ]
+    columns = concat([{name: call.columns[name] for name in {*keep, *logged}} for call in calls])
+    counts = [request.table.size for request in requests]
+    scores = [call.answered.score for call in calls if call.answered.score is not None]
+    prediction = np.concatenate([call.answered.outputs.prediction for call in calls])
+    return Batch(
+        endpoint=source.endpoint,
+        release_hash=source.release_hash,
+        version=source.version,
+        revision=source.revision,
+        request_ids=[request.request_id for request in requests],
+        row_counts=counts,
+        received_at_ms=[request.received_at_ms for request in requests],
+        latency_s=[request.latency_s for request in requests],
+        inputs=encode_columns({name: columns[name] for name in keep}),
+        prediction=encode_column("prediction", prediction),
+        score=np.concatenate(scores).astype("<f8").tobytes() if len(scores) == len(calls) else b"",
+        event_at_ms=_event_times(requests, columns.get(source.time_column)),
+        keys=_keys(requests, columns.get(source.key_column)),
+    )
+
+
+def _event_times(requests: Sequence[Request], column: np.ndarray[Any, Any] | None) -> list[int]:
+    """Per row: the time column, else the request's header, else the time of receipt; [] when all are the last."""
+    if column is None and all(request.event_at_ms is None for request in requests):
+        return []
+    of_request = [
+        request.received_at_ms if request.event_at_ms is None else request.event_at_ms for request in requests
+    ]
+    per_row = np.repeat(np.array(of_request, dtype=np.int64), [request.table.size for request in requests])
+    if column is not None and column.dtype.kind == "M":
+        told = column.astype("datetime64[ms]").astype(np.int64)
+        per_row = np.where(np.isnat(column), per_row, told)
+    elif column is not None and column.dtype.kind in "if":
+        # A time column that is a plain number holds milliseconds since 1970.
+        known = ~np.isnan(column.astype(np.float64))
+        per_row = np.where(known, np.where(known, column, 0).astype(np.int64), per_row)
+    times: list[int] = per_row.tolist()
+    return times
+
+
+def _keys(requests: Sequence[Request], column: np.ndarray[Any, Any] | None) -> list[str | None]:
+    """Per row: the key column, else the request's header; [] when there is no key at all."""
+    if column is None and all(request.key is None for request in requests):
+        return []
+    of_request = [request.key for request in requests for _ in range(request.table.size)]
+    if column is None:
+        return of_request
+    told: list[Any] = column.tolist()
+    return [
+        other if value is None or value != value else _key(value)
+        for value, other in zip(told, of_request, strict=True)
+    ]
+
+
+def _key(value: Any) -> str:
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value)
+
+
+def _slices(calls: Sequence[Call]) -> list[list[Call]]:
+    slices: list[list[Call]] = [[]]
+    rows = 0
+    for call in calls:
+        if rows >= SLICE_ROWS:
+            slices.append([])
+            rows = 0
+        slices[-1].append(call)
+        rows += len(call.answered.predictions)
+    return slices
+
+
+def _size_bytes(data: bytes | list[Any]) -> int:
+    return len(data) if isinstance(data, bytes) else _OBJECT_BYTES * len(data)

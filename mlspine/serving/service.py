@@ -1,0 +1,534 @@
+"""The door of serving: which release answers for which endpoint, and changing that without a lost request.
+
+Lives in one event loop. Loading happens in a thread; what a request sees changes in one step on the loop, so a
+request belongs to the release it began on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from mlspine.core.columns import to_jsonable_rows
+from mlspine.core.errors import Invalid, MlspineError, NotFound, Unavailable, closest
+from mlspine.core.ids import SHORT_HASH, now_ms
+from mlspine.core.types import (
+    Acknowledgement,
+    Columns,
+    Plan,
+    PlannedEndpoint,
+    PlannedRelease,
+    ProcessState,
+    Proof,
+    Signature,
+)
+from mlspine.serving import runtime
+from mlspine.serving.batcher import (
+    MAX_QUEUE_ROWS,
+    Answer,
+    Answered,
+    Batcher,
+    LoopBatcher,
+    Record,
+    Request,
+    WorkerBatcher,
+)
+from mlspine.serving.meter import Meter, ReleaseInfo, render, rss_bytes
+from mlspine.serving.plan import InLoopMark
+from mlspine.serving.recorder import Recorder, Source
+from mlspine.serving.rows import RowCodec
+from mlspine.serving.worker import DEADLINE_S, Worker
+
+log = logging.getLogger(__name__)
+
+READY_FOR_S = 1.0  # how long a canned prediction counts
+CANNOT_ANSWER = "cannot-answer"
+
+
+class Runner(Protocol):
+    """A loaded release somewhere: in this loop or in a process of its own."""
+
+    loaded: runtime.LoadedRelease
+    proof: Proof
+
+    def batcher(self, record: Record, max_queue_rows: int) -> Batcher: ...
+
+    async def healthy(self) -> bool: ...
+
+    async def stop(self) -> None: ...
+
+    @property
+    def pid(self) -> int: ...
+
+
+class LoopRunner:
+    """Runs in the event loop, between two marks on disk."""
+
+    pid = 0
+
+    def __init__(self, loaded: runtime.LoadedRelease, proof: Proof, mark: InLoopMark) -> None:
+        self.loaded = loaded
+        self.proof = proof
+        self._predict = mark.around(loaded.predict, loaded.release_hash)
+
+    def batcher(self, record: Record, max_queue_rows: int) -> Batcher:
+        return LoopBatcher(
+            self._predict,
+            canned=self._canned,
+            codec=self.loaded.codec,
+            task=self.loaded.release.signature.task,
+            record=record,
+            max_queue_rows=max_queue_rows,
+        )
+
+    def _canned(self) -> bool:
+        return runtime.still_reproduces(self.loaded)
+
+    async def healthy(self) -> bool:
+        return self._canned()
+
+    async def stop(self) -> None:
+        """Nothing to stop: the model goes with its last reference."""
+
+
+class WorkerRunner:
+    """Runs in a model process. `loaded` here knows the schema and the rows, and never holds the model."""
+
+    def __init__(self, loaded: runtime.LoadedRelease, proof: Proof, worker: Worker) -> None:
+        self.loaded = loaded
+        self.proof = proof
+        self._worker = worker
+
+    def batcher(self, record: Record, max_queue_rows: int) -> Batcher:
+        return WorkerBatcher(
+            self._worker.predict,
+            canned=self._worker.healthy,
+            codec=self.loaded.codec,
+            task=self.loaded.release.signature.task,
+            record=record,
+            max_queue_rows=max_queue_rows,
+        )
+
+    async def healthy(self) -> bool:
+        return await self._worker.healthy()
+
+    async def stop(self) -> None:
+        await self._worker.stop()
+
+    @property
+    def pid(self) -> int:
+        return self._worker.pid
+
+
+class ServedEndpoint:
+    """One endpoint as requests meet it; replaced as a whole when its plan changes."""
+
+    path = "live"
+
+    def __init__(
+        self, planned: PlannedEndpoint, live: PlannedRelease, runner: Runner, meter: Meter, batcher: Batcher
+    ):
+        self.planned = planned
+        self.live = live
+        self.name = planned.name
+        self.version = live.version
+        self.release_hash = live.release_hash
+        self.runner = runner
+        self.meter = meter
+        self.codec: RowCodec = runner.loaded.codec
+        self.signature: Signature = runner.loaded.release.signature
+        self.last_begun_at_ms = 0
+        self._batcher = batcher
+
+    def submit(self, request: Request) -> asyncio.Future[Answer]:
+        """Hand over a request; its future resolves to the answer or an error of the family."""
+        self.last_begun_at_ms = request.received_at_ms
+        return self._batcher.submit(request)
+
+    def example_rows(self) -> list[dict[str, Any]]:
+        """A recorded row as JSON values, so that an example works as it stands; empty when none was recorded."""
+        return to_jsonable_rows(self.runner.loaded.canned[0], self.signature.inputs)
+
+
+class SilentEndpoint:
+    """An endpoint that is declared and has nothing to answer with, and why."""
+
+    path = CANNOT_ANSWER
+
+    def __init__(self, planned: PlannedEndpoint, meter: Meter, failure: MlspineError | None) -> None:
+        self.planned = planned
+        self.name = planned.name
+        self.meter = meter
+        self.failure = failure
+
+    def refusal(self) -> MlspineError:
+        """What to tell whoever asks."""
+        if self.failure is not None:
+            return Unavailable(
+                f"endpoint {self.name} cannot answer: {self.failure.message}",
+                hint=self.failure.hint,
+                details=self.failure.details,
+            )
+        return Unavailable(
+            f"endpoint {self.name} cannot answer: it was rolled back and no earlier release exists",
+            hint=f"bring a version forward: mlspine promote {self.name} VERSION",
+        )
+
+
+class Serving:
+    """Everything one inference process answers with.
+
+    `prepare` loads and proves a release beside what serves; `apply` makes the endpoints match a plan;
+    `observe` says how it goes. Releases no longer live or warm in the plan are dropped.
+    """
+
+    def __init__(
+        self,
+        *,
+        process: str,
+        recorder: Recorder,
+        mark: InLoopMark,
+        deadline_s: float = DEADLINE_S,
+        max_queue_rows: int = MAX_QUEUE_ROWS,
+        clock: Callable[[], int] = now_ms,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._process = process
+        self._recorder = recorder
+        self._mark = mark
+        self._deadline_s = deadline_s
+        self._max_queue_rows = max_queue_rows
+        self._clock = clock
+        self._timer = timer
+        self._started_at_ms = clock()
+        self._changing = asyncio.Lock()
+        self._runners: dict[tuple[str, bool], Runner] = {}  # by release hash and whether a worker is demanded
+        self._meters: dict[str, Meter] = {}
+        self._endpoints: dict[str, ServedEndpoint | SilentEndpoint] = {}
+        self._plan: Plan | None = None
+        self._acknowledged: Acknowledgement | None = None
+        self._readiness = Readiness(timer)
+        self.on_change: list[Callable[[], None]] = []
+
+    # ------------------------------------------------------------ what requests use
+
+    @property
+    def endpoints(self) -> MappingProxyType[str, ServedEndpoint | SilentEndpoint]:
+        """The endpoints of the applied plan, by name."""
+        return MappingProxyType(self._endpoints)
+
+    def endpoint(self, name: str) -> ServedEndpoint:
+        """The endpoint of that name; raises NotFound listing what is served, Unavailable when it cannot answer."""
+        found = self._endpoints.get(name)
+        if found is None:
+            near = closest(name, self._endpoints)
+            listed = ", ".join(sorted(self._endpoints)) or "none"
+            hint = f"did you mean {near}?" if near else f"endpoints here: {listed}"
+            raise NotFound(f"no endpoint {name!r}", hint=hint)
+        if isinstance(found, SilentEndpoint):
+            raise found.refusal()
+        return found
+
+    async def why_not_ready(self, name: str) -> str:
+        """ "" when the endpoint answers and reproduces its first recorded row, else the reason; kept for a second."""
+        found = self._endpoints.get(name)
+        if found is None:
+            return f"no endpoint {name!r}"
+        if isinstance(found, SilentEndpoint):
+            return found.refusal().message
+        return await self._readiness.why_not(found.runner)
+
+    async def why_process_not_ready(self) -> str:
+        """ "" when every endpoint meant to answer does, else the first reason."""
+        if self._plan is None:
+            return "releases are being loaded"
+        if not self._endpoints:
+            return "no endpoint is served"
+        for name, endpoint in self._endpoints.items():
+            if endpoint.planned.live is None:
+                continue  # silent on purpose
+            why = await self.why_not_ready(name)
+            if why:
+                return f"{name}: {why}"
+        return ""
+
+    # ------------------------------------------------------------ what control asks
+
+    async def prepare(self, planned: PlannedEndpoint) -> Proof:
+        """Load, warm, prove and measure `planned.live`, ready for a later `apply`."""
+        if planned.live is None:
+            raise Invalid(f"endpoint {planned.name} has no release to prepare", hint="plan one as live")
+        async with self._changing:
+            runner = await self._runner(planned.live)
+        return runner.proof
+
+    async def apply(self, plan: Plan) -> Acknowledgement:
+        """Answer by this plan from now on. Raises when a release it newly asks for cannot be loaded; then the
+        endpoint concerned goes on as before and the others change all the same."""
+        async with self._changing:
+            if self._plan == plan and self._acknowledged is not None:
+                return self._acknowledged
+            failures: list[MlspineError] = []
+            changed = [await self._next(planned, failures) for planned in plan.endpoints]
+            await self._warm(plan)
+            last_old = self._swap(changed)
+            self._plan = plan
+            self._acknowledged = Acknowledgement(
+                process=self._process,
+                plan=plan.number,
+                applied_at_ms=self._clock(),
+                last_old_begun_at_ms=last_old,
+            )
+            await self._drop_unused(plan)
+            log.info("plan applied", extra={"plan": plan.number, "endpoints": len(plan.endpoints)})
+            if failures:
+                raise failures[0]
+            return self._acknowledged
+
+    async def observe(self) -> ProcessState:
+        """Counters, latencies and health of this process."""
+        return ProcessState(
+            process=self._process,
+            pid=os.getpid(),
+            started_at_ms=self._started_at_ms,
+            plan=self._plan.number if self._plan else 0,
+            ready=not await self.why_process_not_ready(),
+            endpoints={name: self._state(endpoint) for name, endpoint in self._endpoints.items()},
+            spool_dropped_rows=self._recorder.dropped_rows,
+            workers={key[0]: runner.pid for key, runner in self._runners.items() if runner.pid},
+            rss_bytes=rss_bytes(),
+        )
+
+    def metrics(self) -> str:
+        """Prometheus text."""
+        releases = [
+            ReleaseInfo(
+                each.name,
+                each.version,
+                each.release_hash[:SHORT_HASH],
+                each.runner.proof.placement,
+                each.path,
+            )
+            if isinstance(each, ServedEndpoint)
+            else ReleaseInfo(each.name, 0, "", "", each.path)
+            for each in self._endpoints.values()
+        ]
+        return render(
+            {name: each.meter for name, each in self._endpoints.items()},
+            releases,
+            dropped_rows=self._recorder.dropped_rows,
+            unwritten_rows=self._recorder.unwritten_rows,
+            started_at_ms=self._started_at_ms,
+            rss=rss_bytes(),
+        )
+
+    async def stop(self) -> None:
+        """End the model processes; call it when no request is under way."""
+        for runner in self._runners.values():
+            await runner.stop()
+
+    # ------------------------------------------------------------ loading
+
+    async def _runner(self, planned: PlannedRelease) -> Runner:
+        """The release loaded, from before or now."""
+        key = (planned.release_hash, planned.placement == "worker")
+        runner = self._runners.get(key)
+        if runner is None:
+            runner = self._runners[key] = await self._load(planned)
+            log.info(
+                "release loaded",
+                extra={
+                    "release": planned.release_hash[:SHORT_HASH],
+                    "placement": runner.proof.placement,
+                    "form": runner.proof.form,
+                    "load_s": round(runner.proof.load_s, 3),
+                    "p50_s": runner.proof.p50_s,
+                },
+            )
+        return runner
+
+    async def _load(self, planned: PlannedRelease) -> Runner:
+        try:
+            if planned.placement != "worker":
+                loaded, proof = await asyncio.to_thread(runtime.load, planned)
+                if proof.placement == "loop":
+                    return LoopRunner(loaded, proof, self._mark)
+            return await self._load_in_worker(planned)
+        except MlspineError:
+            raise
+        except Exception as exc:
+            log.exception("a release cannot be loaded", extra={"release": planned.release_hash[:SHORT_HASH]})
+            raise Unavailable(
+                f"release {planned.release_hash[:SHORT_HASH]} cannot be loaded: {type(exc).__name__}: {exc}",
+                hint="the versions it was shipped with are in its requirements.txt",
+            ) from exc
+
+    async def _load_in_worker(self, planned: PlannedRelease) -> Runner:
+        described = await asyncio.to_thread(runtime.describe, planned)
+        worker = Worker(planned, deadline_s=self._deadline_s)
+        proof = await worker.start()
+        return WorkerRunner(described, proof, worker)
+
+    # ------------------------------------------------------------ switching
+
+    async def _next(
+        self, planned: PlannedEndpoint, failures: list[MlspineError]
+    ) -> ServedEndpoint | SilentEndpoint:
+        """What will answer for one endpoint; nothing a request sees changes here."""
+        before = self._endpoints.get(planned.name)
+        meter = self._meters.setdefault(planned.name, Meter())
+        if planned.live is None:
+            return SilentEndpoint(planned, meter, None)
+        if isinstance(before, ServedEndpoint) and _answers_alike(before, planned):
+            before.planned = planned
+            return before
+        try:
+            runner = await self._runner(planned.live)
+        except MlspineError as exc:
+            log.error("a release cannot answer", extra={"endpoint": planned.name, "why": str(exc)})
+            if not isinstance(before, SilentEndpoint) or before.planned.live != planned.live:
+                failures.append(exc)
+            if isinstance(before, ServedEndpoint):
+                return before
+            return SilentEndpoint(planned, meter, exc)
+        record = self._record(planned, planned.live, runner, meter)
+        return ServedEndpoint(
+            planned, planned.live, runner, meter, runner.batcher(record, self._max_queue_rows)
+        )
+
+    def _record(self, planned: PlannedEndpoint, live: PlannedRelease, runner: Runner, meter: Meter) -> Record:
+        time_column, key_column = runtime.logged_columns(runner.loaded.release)
+        recording = self._recorder.recording(
+            Source(
+                endpoint=planned.name,
+                release_hash=live.release_hash,
+                version=live.version,
+                revision=planned.revision,
+                columns=runner.loaded.release.signature.inputs.names,
+                time_column=time_column,
+                key_column=key_column,
+                log=planned.log,
+            )
+        )
+        called = meter.called
+
+        def record(requests: Sequence[Request], columns: Columns, answered: Answered) -> None:
+            called(len(answered.predictions))
+            recording(requests, columns, answered)
+
+        return record
+
+    async def _warm(self, plan: Plan) -> None:
+        """Keep what a rollback would bring back ready; failing to is worth a line, not a refusal."""
+        for planned in plan.endpoints:
+            if planned.warm is None:
+                continue
+            try:
+                await self._runner(planned.warm)
+            except MlspineError as exc:
+                log.warning("the release to roll back to cannot be loaded", extra={"why": str(exc)})
+
+    def _swap(self, after: Sequence[ServedEndpoint | SilentEndpoint]) -> int:
+        """Put all of it in place in one step; returns when the last request on a release that left had begun."""
+        before, self._endpoints = self._endpoints, {each.name: each for each in after}
+        left = [
+            each
+            for name, each in before.items()
+            if isinstance(each, ServedEndpoint) and self._endpoints.get(name) is not each
+        ]
+        self._meters = {each.name: each.meter for each in after}
+        for told in self.on_change:
+            told()
+        return max((each.last_begun_at_ms for each in left), default=0)
+
+    async def _drop_unused(self, plan: Plan) -> None:
+        """Forget releases the plan does not name; requests under way on them still end there."""
+        wanted = {
+            (each.release_hash, each.placement == "worker")
+            for planned in plan.endpoints
+            for each in (planned.live, planned.warm)
+            if each is not None
+        }
+        answering = {id(each.runner) for each in self._endpoints.values() if isinstance(each, ServedEndpoint)}
+        for key in [key for key in self._runners if key not in wanted]:
+            if id(self._runners[key]) in answering:
+                continue
+            runner = self._runners.pop(key)
+            self._readiness.forget(runner)
+            asyncio.get_running_loop().call_later(self._deadline_s + 1.0, _stop_soon, runner)
+
+    def _state(self, endpoint: ServedEndpoint | SilentEndpoint) -> dict[str, Any]:
+        state = endpoint.meter.state() | {"revision": endpoint.planned.revision, "path": endpoint.path}
+        if isinstance(endpoint, ServedEndpoint):
+            proof = endpoint.runner.proof
+            state |= {
+                "version": endpoint.version,
+                "release": endpoint.release_hash,
+                "placement": proof.placement,
+                "recording": endpoint.planned.log.enabled,
+            }
+        else:
+            state |= {"version": 0, "release": "", "why": endpoint.refusal().message}
+        return state
+
+
+class Readiness:
+    """Canned predictions and untouched files, asked at most once a second per release."""
+
+    def __init__(self, timer: Callable[[], float]) -> None:
+        self._timer = timer
+        self._kept: dict[int, tuple[float, str]] = {}
+        self._files: dict[int, tuple[tuple[tuple[str, int, int], ...], str]] = {}
+
+    async def why_not(self, runner: Runner) -> str:
+        """ "" when ready, else why not."""
+        at, why = self._kept.get(id(runner), (-READY_FOR_S, ""))
+        if self._timer() - at < READY_FOR_S:
+            return why
+        why = await asyncio.to_thread(self._damage, runner)
+        if not why and not await runner.healthy():
+            why = "its first recorded prediction is not reproduced"
+        self._kept[id(runner)] = (self._timer(), why)
+        return why
+
+    def forget(self, runner: Runner) -> None:
+        self._kept.pop(id(runner), None)
+        self._files.pop(id(runner), None)
+
+    def _damage(self, runner: Runner) -> str:
+        """What is wrong with the release on disk, "" when nothing; digests are taken only when files changed."""
+        planned = runner.loaded.planned
+        stamp, why = self._files.get(id(runner), ((), ""))
+        try:
+            found = runtime.fingerprint(Path(planned.path))
+            if found == stamp:
+                return why
+            try:
+                runtime.read(planned)
+                why = ""
+            except MlspineError as exc:
+                why = exc.message
+            self._files[id(runner)] = (found, why)
+        except OSError as exc:
+            why = f"its files cannot be read: {exc}"
+        return why
+
+
+def _answers_alike(before: ServedEndpoint, planned: PlannedEndpoint) -> bool:
+    """Whether a new plan leaves the endpoint's answers and records as they are (another warm release does)."""
+    return (before.planned.revision, before.live, before.planned.log) == (
+        planned.revision,
+        planned.live,
+        planned.log,
+    )
+
+
+def _stop_soon(runner: Runner) -> None:
+    task = asyncio.ensure_future(runner.stop())
+    task.add_done_callback(lambda done: done.exception())

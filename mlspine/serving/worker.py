@@ -1,0 +1,306 @@
+"""A model in a process of its own: for what is slow, untrusted, or has taken the serving process down before.
+
+Both ends are here. `Worker` lives in the inference process and speaks, one command at a time, to
+`python -m mlspine.serving.worker`, which it starts, and starts again when it dies or does not answer in time.
+A process is not a sandbox: it isolates crashes and delays, not intentions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from mlspine.core import messages
+from mlspine.core.errors import Corrupt, MlspineError, Unavailable
+from mlspine.core.ids import SHORT_HASH
+from mlspine.core.logs import configure
+from mlspine.core.types import Columns, PlannedRelease, Proof
+from mlspine.registry.flavors import Outputs
+from mlspine.serving import runtime
+from mlspine.serving.batcher import ModelError
+
+log = logging.getLogger(__name__)
+
+DEADLINE_S = 30.0
+LOAD_TIMEOUT_S = 240.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """The near end of a model process: load, predict, health, and its restarts."""
+
+    def __init__(self, planned: PlannedRelease, *, deadline_s: float = DEADLINE_S) -> None:
+        self._planned = planned
+        self._deadline_s = deadline_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._turn = asyncio.Lock()  # one command at a time
+        self._pause_s = FIRST_PAUSE_S
+        self._next_start_at = 0.0
+        self.restarts = 0
+
+    @property
+    def pid(self) -> int:
+        """The process id, 0 while there is none."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else 0
+
+    async def start(self) -> Proof:
+        """Start the process, load the release in it and prove it; raises what `runtime.load` raises."""
+        async with self._turn:
+            return await self._start()
+
+    async def predict(self, columns: Columns) -> Outputs:
+        """Call the model. A process that died meanwhile is started again and the rows are sent once more.
+
+        Raises ModelError for what the model itself raised, Unavailable beyond the deadline or when the process
+        cannot be kept alive.
+        """
+        arguments = {"columns": pack_columns(columns)}
+        try:
+            async with asyncio.timeout(self._deadline_s), self._turn:
+                try:
+                    reply = await self._ask("predict", **arguments)
+                except EOFError:
+                    log.warning("model process died in a call, trying once more", extra=self._names())
+                    reply = await self._ask("predict", **arguments)
+        except TimeoutError as exc:
+            self._kill()
+            raise Unavailable(
+                f"the model did not answer within {self._deadline_s:g} s", hint="send fewer rows at once"
+            ) from exc
+        except EOFError as exc:
+            raise Unavailable(
+                "the process of this model died twice while answering",
+                hint="bring back the release before it: mlspine rollback NAME",
+            ) from exc
+        return unpack_outputs(reply)
+
+    async def healthy(self) -> bool:
+        """Whether the process answers and still reproduces its first recorded row."""
+        try:
+            async with asyncio.timeout(self._deadline_s), self._turn:
+                return bool(await self._ask("health"))
+        except (TimeoutError, EOFError, MlspineError, ModelError):
+            return False
+
+    async def stop(self) -> None:
+        """End the process."""
+        async with self._turn:
+            self._kill()
+
+    # ------------------------------------------------------------ inside
+
+    async def _start(self) -> Proof:
+        near, far = socket.socketpair()
+        with far:
+            # From the thread of the event loop on purpose: Linux ends the child when the thread that made it ends.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "mlspine.serving.worker", "--socket", str(far.fileno())],
+                pass_fds=[far.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"MLSPINE_PARENT_PID": str(os.getpid())},
+            )
+        self._reader, self._writer = await asyncio.open_connection(sock=near, limit=2**20)
+        try:
+            async with asyncio.timeout(LOAD_TIMEOUT_S):
+                proof = await self._exchange("load", planned=msgspec.to_builtins(self._planned))
+        except (EOFError, TimeoutError) as exc:
+            self._kill()
+            raise Unavailable(
+                f"the process of release {self._planned.release_hash[:SHORT_HASH]} ended while loading it",
+                hint="its last words are in run/inference-0.log of the workspace",
+            ) from exc
+        except MlspineError:
+            self._kill()
+            raise
+        return msgspec.convert(proof, type=Proof)
+
+    async def _ask(self, op: str, **arguments: Any) -> Any:
+        if not self.pid or self._writer is None:
+            await self._restart()
+        try:
+            return await self._exchange(op, **arguments)
+        except EOFError:
+            self._kill()
+            raise
+        except asyncio.CancelledError:
+            self._kill()  # its answer would be taken for that of the next command
+            raise
+
+    async def _restart(self) -> None:
+        wait_s = self._next_start_at - time.monotonic()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        if time.monotonic() - self._next_start_at > LONGEST_PAUSE_S:
+            self._pause_s = FIRST_PAUSE_S
+        self._next_start_at = time.monotonic() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self.restarts += 1
+        log.warning("model process is started again", extra=self._names() | {"restarts": self.restarts})
+        await self._start()
+
+    async def _exchange(self, op: str, **arguments: Any) -> Any:
+        assert self._reader is not None
+        assert self._writer is not None
+        try:
+            self._writer.write(messages.encode({"op": op, **arguments}))
+            await self._writer.drain()
+        except (ConnectionError, OSError) as exc:
+            raise EOFError("the model process is gone") from exc
+        reply = await messages.read(self._reader)
+        if "model_error" in reply:
+            raise ModelError(reply["model_error"])
+        return messages.unwrap(reply)
+
+    def _kill(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _names(self) -> dict[str, Any]:
+        return {"release": self._planned.release_hash[:SHORT_HASH], "version": self._planned.version}
+
+
+# ---------------------------------------------------------------- what crosses
+
+
+def pack_columns(columns: Columns) -> list[list[Any]]:
+    """Columns as [name, dtype, bytes or values, shape]: raw bytes wherever numpy has them."""
+    return [[name, *_pack(values)] for name, values in columns.items()]
+
+
+def unpack_columns(packed: list[list[Any]]) -> Columns:
+    """The columns back.
+
+    >>> unpack_columns(pack_columns({"a": np.array([1.5, 2.0])}))
+    {'a': array([1.5, 2. ])}
+    """
+    return {name: _unpack(rest) for name, *rest in packed}
+
+
+def pack_outputs(outputs: Outputs) -> dict[str, Any]:
+    """Outputs as plain values."""
+    probabilities = None if outputs.probabilities is None else _pack(outputs.probabilities)
+    return {"prediction": _pack(outputs.prediction), "probabilities": probabilities}
+
+
+def unpack_outputs(packed: dict[str, Any]) -> Outputs:
+    """The outputs back."""
+    probabilities = packed["probabilities"]
+    return Outputs(
+        prediction=_unpack(packed["prediction"]),
+        probabilities=None if probabilities is None else _unpack(probabilities),
+    )
+
+
+def _pack(values: np.ndarray[Any, Any]) -> list[Any]:
+    if values.dtype.kind in "biufM":
+        return [values.dtype.str, np.ascontiguousarray(values).tobytes(), list(values.shape)]
+    return ["O", values.tolist(), list(values.shape)]
+
+
+def _unpack(packed: list[Any]) -> np.ndarray[Any, Any]:
+    dtype, data, shape = packed
+    if dtype != "O":
+        return np.frombuffer(bytearray(data), dtype=dtype).reshape(shape)
+    values = np.empty(shape, dtype=object)
+    values[...] = np.array(data, dtype=object).reshape(shape) if len(shape) > 1 else data
+    return values
+
+
+# ---------------------------------------------------------------- the far end
+
+
+class ModelProcess:
+    """The far end: answers one command after another until the other side closes."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        self._peer = peer
+        self._loaded: runtime.LoadedRelease | None = None
+
+    def run(self) -> None:
+        while True:
+            try:
+                command = messages.receive(self._peer)
+            except (EOFError, ConnectionError):
+                return
+            messages.send(self._peer, self._answer(command))
+
+    def _answer(self, command: dict[str, Any]) -> dict[str, Any]:
+        try:
+            match command["op"]:
+                case "load":
+                    return {"result": self._load(msgspec.convert(command["planned"], type=PlannedRelease))}
+                case "predict":
+                    return self._predict(unpack_columns(command["columns"]))
+                case _:
+                    return {"result": self._loaded is not None and runtime.still_reproduces(self._loaded)}
+        except MlspineError as exc:
+            return messages.failure(exc)
+
+    def _load(self, planned: PlannedRelease) -> Any:
+        try:
+            self._loaded, proof = runtime.load(planned)
+        except MlspineError:
+            raise
+        except Exception as exc:
+            raise Corrupt(
+                f"release {planned.release_hash[:SHORT_HASH]} cannot be loaded: {type(exc).__name__}: {exc}",
+                hint="the versions it was shipped with are in its requirements.txt",
+            ) from exc
+        return msgspec.to_builtins(msgspec.structs.replace(proof, placement="worker"))
+
+    def _predict(self, columns: Columns) -> dict[str, Any]:
+        assert self._loaded is not None
+        try:
+            return {"result": pack_outputs(self._loaded.predict(columns))}
+        except MlspineError:
+            raise
+        except Exception as exc:
+            return {"model_error": f"{type(exc).__name__}: {exc}"}
+
+
+def die_with_parent() -> None:
+    """Have Linux end this process when the one that started it ends; elsewhere the closed socket does."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = os.environ.get("MLSPINE_PARENT_PID")
+    if parent is not None and os.getppid() != int(parent):
+        sys.exit(0)  # it ended before we asked
+
+
+def main() -> int:
+    """Entry point of the model process."""
+    parser = argparse.ArgumentParser(prog="python -m mlspine.serving.worker", description=__doc__)
+    parser.add_argument("--socket", type=int, required=True, help="descriptor of the socket to the parent")
+    options = parser.parse_args()
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal is for the parent to decide
+    configure(process="worker")
+    with socket.socket(fileno=options.socket) as peer:
+        ModelProcess(peer).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

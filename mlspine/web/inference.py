@@ -1,0 +1,214 @@
+"""Entry point of the inference process: `python -m mlspine.web.inference --workspace DIR --index 0`.
+
+It needs nothing but `run/plan.json` and the releases the plan names, and outlives control. SIGTERM, SIGINT and the
+command "stop" end it after the requests under way are answered and written to the spool.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Models are called for a few rows at a time: starting threads for that costs more than it brings. Read by the
+# numerical libraries when they are first imported, hence up here.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+
+from mlspine.core import messages
+from mlspine.core.config import ServingConfig, load_config
+from mlspine.core.errors import Conflict, MlspineError
+from mlspine.core.logs import configure
+from mlspine.core.types import Plan
+from mlspine.predictions.spool import SpoolWriter
+from mlspine.serving.plan import InLoopMark, PlanFile
+from mlspine.serving.process import (
+    Commands,
+    ControlKeeper,
+    PlanWatch,
+    cancelled,
+    in_background,
+    take_lock,
+    write_pid_file,
+)
+from mlspine.serving.recorder import Recorder
+from mlspine.serving.service import Serving
+from mlspine.web.inference_api import InferenceApi
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE_S = 75
+DRAIN_TIMEOUT_S = 10
+# A thread that encodes or loads must not hold up the loop for the default 5 ms.
+SWITCH_INTERVAL_S = 0.0005
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: ours drain the log as well."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until told to stop; the exit code of the error when it cannot start."""
+    parser = argparse.ArgumentParser(prog="python -m mlspine.web.inference", description=__doc__)
+    parser.add_argument("--workspace", required=True, type=Path)
+    parser.add_argument("--index", type=int, default=0)
+    options = parser.parse_args(argv)
+    process = f"inference-{options.index}"
+    configure(process=process)
+    # Models fitted on named columns remark on a plain matrix; parity was proved, so it is no news.
+    warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    workspace = options.workspace.resolve()
+    try:
+        with take_lock(workspace / "run", process):
+            run_loop(lambda: serve(workspace, process))
+    except MlspineError as exc:
+        log.error("the inference process cannot start", extra={"why": str(exc)})
+        return exc.exit_code
+    return 0
+
+
+async def serve(workspace: Path, process: str) -> None:
+    """Everything between the first and the last request."""
+    run = workspace / "run"
+    plan_file = PlanFile(run)
+    plan = plan_file.read()
+    config = serving_config(workspace)
+    listener = listen(plan.host, plan.port)
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    recorder = Recorder(SpoolWriter(run / "spool", process))
+    mark = InLoopMark(run, process)
+    serving = Serving(
+        process=process,
+        recorder=recorder,
+        mark=mark,
+        deadline_s=config.deadline_s,
+        max_queue_rows=config.max_queue_rows,
+    )
+    api = InferenceApi(serving, base_url=base_url(plan), max_body_bytes=config.max_body_bytes)
+    commands = Commands(serving, recorder, stop.set)
+    recorder.start()
+    await commands.listen(messages.socket_path(run, process))
+    pid_file = write_pid_file(run, process)
+    duties = in_background(
+        PlanWatch(plan_file, serving).follow(), ControlKeeper(run, lambda: plan.control_argv).keep()
+    )
+    try:
+        with contextlib.suppress(MlspineError):  # told in the log; the other endpoints answer all the same
+            await serving.apply(plan)
+        settle_memory()
+        await answer_until(stop, api, listener)
+    finally:
+        await cancelled(duties)
+        commands.close()
+        await recorder.stop()
+        await serving.stop()
+        mark.close()
+        pid_file.unlink(missing_ok=True)
+        log.info("stopped", extra={"dropped_rows": recorder.dropped_rows})
+
+
+async def answer_until(stop: asyncio.Event, api: InferenceApi, listener: socket.socket) -> None:
+    """Answer HTTP until `stop`, then finish the requests under way."""
+    server = Server(
+        uvicorn.Config(
+            api,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=DRAIN_TIMEOUT_S,
+            backlog=2048,
+        )
+    )
+    answering = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([answering, stopping], return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    stopping.cancel()
+    await answering
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket that further inference processes may share; raises Conflict when the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "SO_REUSEPORT"):
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    # Accepted connections inherit it: an answer must not wait for a delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as exc:
+        listener.close()
+        raise Conflict(
+            f"port {port} on {host} is taken ({exc.strerror})",
+            hint="choose another with: mlspine serve NAME --port",
+        ) from exc
+    listener.setblocking(False)
+    return listener
+
+
+def base_url(plan: Plan) -> str:
+    """Where callers on this machine reach the plan's address."""
+    host = "127.0.0.1" if plan.host in ("0.0.0.0", "") else "[::1]" if plan.host == "::" else plan.host
+    return (
+        f"http://[{host}]:{plan.port}"
+        if ":" in host and not host.startswith("[")
+        else f"http://{host}:{plan.port}"
+    )
+
+
+def serving_config(workspace: Path) -> ServingConfig:
+    """The serving section, or all defaults when the configuration is broken: answering goes before complaining."""
+    try:
+        return load_config(workspace).serving
+    except MlspineError as exc:
+        log.error("the configuration cannot be read, defaults are used", extra={"why": str(exc)})
+        return ServingConfig()
+
+
+def settle_memory() -> None:
+    """What is loaded by now stays: keep the collector from walking it again and again under load."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+def run_loop(start: Callable[[], object]) -> None:
+    """Run a coroutine function to its end, on uvloop where there is one."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None
+    try:
+        import uvloop
+    except ImportError:  # not made for Windows
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(start())  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
