@@ -16,8 +16,8 @@ from mlspine.workspace import Workspace
 log = logging.getLogger(__name__)
 
 SYSTEM = Actor(name="mlspine", kind="system")
-TICK_S = 0.5
-SUPERVISE_EVERY_S = 1.0
+TICK_S = 0.1
+SUPERVISE_EVERY_S = 0.2
 CHECK_EVERY_S = 5.0
 HEALTH_EVERY_S = 10.0
 HOUSEKEEP_EVERY_S = 3600.0

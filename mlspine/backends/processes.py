@@ -30,6 +30,7 @@ START_TIMEOUT_S = 60.0
 PREPARE_TIMEOUT_S = 300.0
 COMMAND_TIMEOUT_S = 20.0
 PROBE_TIMEOUT_S = 5.0
+PROBE_EVERY_S = 2.0
 PROBES_BEFORE_RESTART = 3
 
 
@@ -55,6 +56,7 @@ class LocalProcesses:
         self._deaths: list[Death] = []
         self._silent = 0
         self._started_at = 0.0
+        self._next_probe_at = 0.0
         self._answered = True
         self._expected = False
 
@@ -116,8 +118,9 @@ class LocalProcesses:
 
     def _kill_when_silent(self) -> None:
         pid = self._pid()
-        if pid is None or self._starting():
+        if pid is None or self._starting() or time.monotonic() < self._next_probe_at:
             return
+        self._next_probe_at = time.monotonic() + PROBE_EVERY_S
         self._silent = 0 if self.observe() else self._silent + 1
         if self._silent >= PROBES_BEFORE_RESTART:
             log.error("inference process does not answer, killing it", extra={"pid": pid})

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
-from mlspine.core.errors import MlspineError
+from mlspine.core.errors import MlspineError, NotFound
 
 
 def describe(exc: Exception) -> tuple[str, int]:
     """The text for the terminal and the exit code."""
     if isinstance(exc, MlspineError):
-        return known(exc), exc.exit_code
+        return known(exc) + (_where_looked() if _of_a_workspace(exc) else ""), exc.exit_code
     if isinstance(exc, OSError) and exc.strerror:
         where = f" ({exc.filename})" if exc.filename else ""
         return f"{_word('error')} {exc.strerror}{where}\n  {_word('fix', 'cyan')}   {_os_hint(exc)}", 1
@@ -33,6 +33,20 @@ def known(exc: MlspineError) -> str:
     if exc.hint:
         lines.append(f"  {_word('fix', 'cyan')}   {exc.hint}")
     return "\n".join(lines)
+
+
+def _of_a_workspace(exc: MlspineError) -> bool:
+    """Whether something was looked for by name in the store, so that another folder may have it."""
+    return isinstance(exc, NotFound) and exc.message.startswith(("no model", "no endpoint"))
+
+
+def _where_looked() -> str:
+    from mlspine.workspace import locate, recent
+
+    here = str(locate())
+    others = [path for path in recent() if path != here]
+    elsewhere = f"\n        also used lately: {', '.join(others)}" if others else ""
+    return f"\n        looked in {here}{elsewhere}"
 
 
 def _word(word: str, colour: str = "red") -> str:

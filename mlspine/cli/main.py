@@ -58,8 +58,8 @@ class LazyGroup(click.Group):
             from mlspine.core.errors import closest
 
             near = closest(args[0], COMMANDS)
-            exc.message = f"no command {args[0]!r}" + (f"; did you mean: mlspine {near}" if near else "")
-            raise
+            hint = f"; did you mean: mlspine {near}" if near else ""
+            raise click.UsageError(f"no command {args[0]!r}{hint}", ctx) from exc
 
 
 @click.group(
@@ -75,9 +75,8 @@ def cli() -> None:
 def main() -> None:
     """Entry point: runs a command, prints errors as cause and fix, and maps them to exit codes."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as exc:
-        sys.exit(exc.exit_code)
+        # Without standalone mode click returns the code of ctx.exit() instead of raising it.
+        sys.exit(cli.main(standalone_mode=False) or 0)
     except click.Abort:
         click.echo("stopped", err=True)
         sys.exit(130)

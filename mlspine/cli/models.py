@@ -96,12 +96,12 @@ def models(name: str | None, as_json: bool) -> None:
         )
         return
     versions = workspace.registry.versions(name)
-    shown_versions = [
+    lines = [
         (each.version, each.release_hash[:SHORT_HASH], each.stage, render.when(each.created_at_ms), _metric(each.metric), each.message, each.owner or "-")
         for each in versions
     ]
-    head = ("version", "release", "stage", "shipped (UTC)", "quality at ship", "message", "owner")
-    render.emit(versions, as_json=as_json, text=lambda: render.table(shown_versions, head=head, indent=""))
+    columns = ("version", "release", "stage", "shipped (UTC)", "quality at ship", "message", "owner")
+    render.emit(versions, as_json=as_json, text=lambda: render.table(lines, head=columns, indent=""))
 
 
 @click.command()

@@ -189,8 +189,10 @@ def between(rows: pd.DataFrame, start: str, end: str) -> pd.DataFrame:
 
 
 def split(rows: pd.DataFrame, *, start: str, holdout_from: str, end: str) -> Split:
-    """Flights with a known outcome: `start` to `holdout_from` to fit on, then to `end` to measure on."""
-    known = rows[rows[TARGET].notna()]
+    """Flights that had arrived by `end`: from `start` to `holdout_from` to fit on, then to `end` to measure on."""
+    import pandas as pd
+
+    known = rows[rows[ARRIVED] < pd.Timestamp(end, tz="UTC")]
     fit, held = between(known, start, holdout_from), between(known, holdout_from, end)
     columns = [*FEATURES, KEY, TIME]
     return Split(fit[columns], fit[TARGET].astype("int64"), held[columns], held[TARGET].astype("int64"))

@@ -36,6 +36,7 @@ from mlspine.ports import Database, Deployer, Transaction
 from mlspine.registry.service import Registry
 
 Cause = Literal["serve", "promote", "rollback", "restore", "settings"]
+Placement = Literal["loop", "worker", "auto"]
 
 
 class Switched(Struct, frozen=True, kw_only=True):
@@ -281,7 +282,12 @@ class Deployment:
         planned = PlannedEndpoint(
             name=name,
             revision=next_number(revisions),
-            live=self._planned_release(target.release_hash, target, store.native_crashes(self._db)),
+            live=PlannedRelease(
+                release_hash=target.release_hash,
+                version=target.version,
+                path=target.path,
+                placement=placement_after(store.native_crashes(self._db).get(target.release_hash, 0)),
+            ),
             log=log,
         )
         return self._deployer.prepare(planned)
@@ -353,11 +359,12 @@ class Deployment:
         return self._planned_release(revision.release_hash, version, crashes)
 
     def _planned_release(self, release_hash: str, version: ModelVersion, crashes: dict[str, int]) -> PlannedRelease:
+        placement: Placement = placement_after(crashes.get(release_hash, 0))
+        proof = store.find_proof(self._db, release_hash)
+        if placement == "auto" and proof is not None:
+            placement = proof.placement  # measured before: a restart need not find out again
         return PlannedRelease(
-            release_hash=release_hash,
-            version=version.version,
-            path=version.path,
-            placement=placement_after(crashes.get(release_hash, 0)),
+            release_hash=release_hash, version=version.version, path=version.path, placement=placement
         )
 
     def _no_endpoint(self, name: str) -> NotFound:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from mlspine.core.types import Alert, DriftReport, FeatureVerdict, PerformanceReport, Severity
+from mlspine.monitoring.performance import ALARM_COVERAGE
 
 CLEAN_WINDOWS = 2
 DELIVERED = "ok"
@@ -60,24 +61,27 @@ def after_quality(
     now_ms: int,
     new_id: Callable[[], str],
 ) -> list[Alert]:
-    """The quality alert as the newest knowledge of each window puts it.
+    """The quality alert as the newest knowledge of each window puts it; [] when that is nothing new.
 
     reports: one per window, oldest window first. A late label may change any of them, so the state is read
-    off the whole row: bad windows stand until two clean ones follow. Windows without enough labels to speak
-    say nothing.
+    off the whole row: bad windows stand until two clean ones follow. A window says that all is well only
+    when half of its rows have labels or no more are expected.
     """
-    told = [report for report in reports if report.metrics and report.status != "NO_LABELS"]
+    told = [report for report in reports if report.metrics and (_is_bad(report) or _speaks(report))]
     if not told:
         return []
-    cause = QUALITY + told[-1].metrics[0].name
+    cause = QUALITY + _metric(told[-1])
     standing = next((alert for alert in open_alerts if alert.cause == cause), None)
     bad, clean = _standing_windows(told)
-    if not bad:
-        return [_cleared(standing, now_ms, clean)] if standing else []
-    found = _quality_alert(bad[-1], cause, windows=len(bad), clean=clean, now_ms=now_ms, id_=new_id())
-    if standing is None:
-        return [found]
-    return [msgspec.structs.replace(_lasting(standing, found), windows=len(bad), clear_windows=clean)]
+    if bad:
+        found = _quality_alert(bad[-1], cause, now_ms=now_ms, id_=new_id())
+        lasting = found if standing is None else _lasting(standing, found)
+        changed = msgspec.structs.replace(lasting, windows=len(bad), clear_windows=clean)
+    elif standing is not None:
+        changed = _cleared(standing, now_ms, clean)
+    else:
+        return []
+    return [] if standing is not None and _same(standing, changed) else [changed]
 
 
 def after_report(standing: Alert | None, found: Alert) -> Alert | None:
@@ -150,7 +154,7 @@ def _standing_windows(reports: Sequence[PerformanceReport]) -> tuple[list[Perfor
     bad: list[PerformanceReport] = []
     clean = 0
     for report in reports:
-        if RANK[report.severity] >= RANK["WARNING"]:
+        if _is_bad(report):
             bad.append(report)
             clean = 0
         else:
@@ -158,6 +162,22 @@ def _standing_windows(reports: Sequence[PerformanceReport]) -> tuple[list[Perfor
             if clean >= CLEAN_WINDOWS:
                 bad = []
     return bad, clean
+
+
+def _is_bad(report: PerformanceReport) -> bool:
+    return RANK[report.severity] >= RANK["WARNING"]
+
+
+def _speaks(report: PerformanceReport) -> bool:
+    return report.status == "FINAL" or report.coverage >= ALARM_COVERAGE
+
+
+def _metric(report: PerformanceReport) -> str:
+    return report.baseline.name if report.baseline is not None else report.metrics[0].name
+
+
+def _same(a: Alert, b: Alert) -> bool:
+    return a == msgspec.structs.replace(b, updated_at_ms=a.updated_at_ms)
 
 
 # ---------------------------------------------------------------- words
@@ -191,22 +211,17 @@ def _drift_alert(endpoint: str, cause: str, verdict: FeatureVerdict, *, now_ms: 
     )
 
 
-def _quality_alert(
-    report: PerformanceReport, cause: str, *, windows: int, clean: int, now_ms: int, id_: str
-) -> Alert:
-    metric = report.metrics[0].name
+def _quality_alert(report: PerformanceReport, cause: str, *, now_ms: int, id_: str) -> Alert:
     return Alert(
         id=id_,
         endpoint=report.endpoint,
         cause=cause,
         severity=report.severity,
-        title=f"{report.endpoint}: measured {metric} is worse than when it was shipped",
+        title=f"{report.endpoint}: measured {_metric(report)} is worse than when it was shipped",
         why=report.why,
         action=f"mlspine rollback {report.endpoint}",
         opened_at_ms=now_ms,
         updated_at_ms=now_ms,
-        windows=windows,
-        clear_windows=clean,
         impact=1.0,
     )
 
@@ -217,13 +232,17 @@ def _group(members: Sequence[Alert]) -> Alert:
     first = ranked[0]
     if len(ranked) == 1:
         return first
-    others = [alert.why for alert in ranked[:NAMED_AT_MOST]]
-    rest = len(ranked) - len(others)
+    named = [f"{_what(alert)} ({alert.why})" for alert in ranked[:NAMED_AT_MOST]]
+    rest = len(ranked) - len(named)
     return msgspec.structs.replace(
         first,
         title=f"{first.title}, and {len(ranked) - 1} more",
-        why="; ".join(others) + (f"; and {rest} more" if rest else ""),
+        why="; ".join(named) + (f"; and {rest} more" if rest else ""),
     )
+
+
+def _what(alert: Alert) -> str:
+    return alert.title.removeprefix(f"{alert.endpoint}: ")
 
 
 def worst(severities: Iterable[Severity]) -> Severity:

@@ -133,7 +133,7 @@ def alpha_for(*, budget_per_30_days: float, expected: float) -> float:
 
 
 def spans_by(period: Period, event_at_ms: Array) -> Iterator[Span]:
-    """The calendar days, ISO weeks or months (UTC) that hold these event times, oldest first; "all" as one span.
+    """The calendar days, ISO weeks or months (UTC) that hold these times, oldest first; "all" as one span.
 
     event_at_ms: int64, any order, may be empty.
     """

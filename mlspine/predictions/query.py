@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import decimal
 from collections.abc import Iterator
 from typing import Any
 
@@ -115,6 +116,8 @@ def _plain(value: Any) -> Any:
     """A value as JSON carries it; times as ISO 8601 in UTC, what JSON has no form for as text."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
+    if isinstance(value, decimal.Decimal):
+        return float(value)
     if isinstance(value, dt.datetime):
         return value.isoformat() + ("" if value.tzinfo else "Z")
     if isinstance(value, list | tuple):

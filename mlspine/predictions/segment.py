@@ -213,10 +213,14 @@ def write(connection: duckdb.DuckDBPyConnection, path: Path, columns: Columns, t
 
     types: name -> SQL type, for the columns whose type is fixed; that of others follows from their values.
     """
-    plain = {f"c{i}": _storable(values) for i, values in enumerate(columns.values())}
+    kinds = [types.get(name) or _sql_type(values) for name, values in columns.items()]
+    plain = {
+        f"c{i}": _storable(values, kind)
+        for i, (values, kind) in enumerate(zip(columns.values(), kinds, strict=True))
+    }
     select = ", ".join(
-        f"cast({place} as {types.get(name) or _sql_type(values)}) as {quote(name)}"
-        for (place, values), name in zip(plain.items(), columns, strict=True)
+        f"cast({place} as {kind}) as {quote(name)}"
+        for place, kind, name in zip(plain, kinds, columns, strict=True)
     )
     connection.register("incoming", plain)
     try:
@@ -283,11 +287,11 @@ def _unmasked(values: Any) -> Array:
     return objects
 
 
-def _storable(values: Array) -> Array:
+def _storable(values: Array, kind: str) -> Array:
     """What DuckDB reads without guessing: a vector as lists, values of several kinds as text."""
     if values.ndim == 2:
         return _objects(values.tolist())
-    if values.dtype == object and _sql_type(values) == "varchar":
+    if values.dtype == object and kind == "varchar":
         texts = [each if each is None or type(each) is str else str(each) for each in values.tolist()]
         return _objects(texts)
     return np.ascontiguousarray(values)

@@ -95,6 +95,7 @@ class Predictions:
         with self._turn:
             if not self._swept:
                 self._archive.sweep()
+                self._scrub_spool()  # a kill may have kept a `forget` from doing it
             self._swept = False  # a failure below leaves files behind
             done = self._ingest.run()
             if done.segments:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 from typing import Any, Protocol
 
 import msgspec
@@ -108,17 +107,22 @@ def _counted(reference: Reference, columns: Columns, at_ms: Array) -> Profile:
     """
     absent = {name for name in reference.names if name not in columns}
     try:
-        return profiles.profile(reference, columns, event_at_ms=at_ms, absent=absent)
+        return _profile(reference, columns, at_ms, absent)
     except Invalid as exc:
-        unreadable = {name for name in reference.names if not _readable(reference, name, columns, at_ms)}
+        unreadable = {name for name in columns if not _readable(reference, name, columns, at_ms)}
         log.warning("columns could not be profiled", extra={"columns": sorted(unreadable), "why": str(exc)})
-        return profiles.profile(reference, columns, event_at_ms=at_ms, absent=absent | unreadable)
+        return _profile(reference, columns, at_ms, absent | unreadable)
 
 
 def _readable(reference: Reference, name: str, columns: Columns, at_ms: Array) -> bool:
-    others: Collection[str] = [other for other in reference.names if other != name]
     try:
-        profiles.profile(reference, columns, event_at_ms=at_ms, absent=others)
+        _profile(reference, columns, at_ms, {other for other in reference.names if other != name})
     except Invalid:
         return False
     return True
+
+
+def _profile(reference: Reference, columns: Columns, at_ms: Array, absent: set[str]) -> Profile:
+    if absent.issuperset(reference.names):
+        return profiles.empty(reference)
+    return profiles.profile(reference, columns, event_at_ms=at_ms, absent=absent)

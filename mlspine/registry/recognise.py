@@ -83,7 +83,7 @@ def _dummies(columns: Columns, schema: Schema) -> Iterator[str]:
         field.name: columns[field.name] for field in schema.fields if _is_flag(columns[field.name], field)
     }
     taken: set[str] = set()
-    blocks = sorted(_by_prefix(list(flags)).items(), key=lambda each: (-len(each[1]), each[0]))
+    blocks = sorted(_by_prefix(list(flags)).items(), key=lambda each: (-len(each[1]), -len(each[0]), each[0]))
     for prefix, names in blocks:
         free = [name for name in names if name not in taken]
         if _is_block([flags[name] for name in free]):
@@ -151,7 +151,9 @@ def _filled_with(values: Array) -> str:
     scale = max(float(np.ptp(others)), 1e-300)
     if abs(value - others.mean()) < 1e-9 * scale:
         return "exactly their own mean"
-    if abs(value - float(np.median(others))) < 1e-9 * scale:
+    # The median of an odd number of values is one of them, so one copy may be the column's own.
+    medians = (float(np.median(others)), float(np.median(np.append(others, value))))
+    if min(abs(value - median) for median in medians) < 1e-9 * scale:
         return "exactly their own median"
     if value in SENTINELS and not others.min() <= value <= others.max():
         return f"{value:g}, far from everything else"

@@ -28,6 +28,8 @@ Form = Literal["frame", "matrix"]
 RELATIVE_TOLERANCE = 1e-9
 LOOP_LIMIT_S = 0.001  # a slower single row would hold up everybody else in the event loop
 TIMED_CALLS = 100
+TIMED_FOR_S = 0.3  # a slow model is not timed longer than this, once it has been tried LEAST_TIMED_CALLS times
+LEAST_TIMED_CALLS = 20
 CAPACITY_ROWS = 64
 SHOWN_MISMATCHES = 5
 
@@ -227,7 +229,9 @@ def measure(predictor: Predictor, rows: Columns, *, timer: Callable[[], float] =
     singles = [take(rows, slice(i, i + 1)) for i in range(count)]
     batch = take(rows, np.arange(CAPACITY_ROWS) % count)
     predictor(singles[0]), predictor(batch)
-    times = [_timed(predictor, singles[i % count], timer) for i in range(TIMED_CALLS)]
+    times: list[float] = []
+    while len(times) < TIMED_CALLS and (len(times) < LEAST_TIMED_CALLS or sum(times) < TIMED_FOR_S):
+        times.append(_timed(predictor, singles[len(times) % count], timer))
     p50, p95, p99 = np.quantile(times, [0.5, 0.95, 0.99]).tolist()
     best = min(_timed(predictor, batch, timer) for _ in range(5))
     return Speed(p50, p95, p99, CAPACITY_ROWS / max(best, 1e-9))

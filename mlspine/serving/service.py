@@ -208,7 +208,7 @@ class Serving:
         self._timer = timer
         self._started_at_ms = clock()
         self._changing = asyncio.Lock()
-        self._runners: dict[tuple[str, bool], Runner] = {}  # by release hash and whether a worker is demanded
+        self._runners: dict[str, Runner] = {}  # by release hash
         self._meters: dict[str, Meter] = {}
         self._endpoints: dict[str, ServedEndpoint | SilentEndpoint] = {}
         self._plan: Plan | None = None
@@ -275,8 +275,8 @@ class Serving:
             if self._plan == plan and self._acknowledged is not None:
                 return self._acknowledged
             failures: list[MlspineError] = []
+            await self._load_together(plan)
             changed = [await self._next(planned, failures) for planned in plan.endpoints]
-            await self._warm(plan)
             last_old = self._swap(changed)
             self._plan = plan
             self._acknowledged = Acknowledgement(
@@ -301,7 +301,7 @@ class Serving:
             ready=not await self.why_process_not_ready(),
             endpoints={name: self._state(endpoint) for name, endpoint in self._endpoints.items()},
             spool_dropped_rows=self._recorder.dropped_rows,
-            workers={key[0]: runner.pid for key, runner in self._runners.items() if runner.pid},
+            workers={release: runner.pid for release, runner in self._runners.items() if runner.pid},
             rss_bytes=rss_bytes(),
         )
 
@@ -336,11 +336,10 @@ class Serving:
     # ------------------------------------------------------------ loading
 
     async def _runner(self, planned: PlannedRelease) -> Runner:
-        """The release loaded, from before or now."""
-        key = (planned.release_hash, planned.placement == "worker")
-        runner = self._runners.get(key)
-        if runner is None:
-            runner = self._runners[key] = await self._load(planned)
+        """The release loaded, from before or now; again when it ran in the loop and must leave it."""
+        runner = self._runners.get(planned.release_hash)
+        if runner is None or (planned.placement == "worker" and runner.proof.placement == "loop"):
+            runner = self._runners[planned.release_hash] = await self._load(planned)
             log.info(
                 "release loaded",
                 extra={
@@ -424,15 +423,19 @@ class Serving:
 
         return record
 
-    async def _warm(self, plan: Plan) -> None:
-        """Keep what a rollback would bring back ready; failing to is worth a line, not a refusal."""
-        for planned in plan.endpoints:
-            if planned.warm is None:
-                continue
-            try:
-                await self._runner(planned.warm)
-            except MlspineError as exc:
-                log.warning("the release to roll back to cannot be loaded", extra={"why": str(exc)})
+    async def _load_together(self, plan: Plan) -> None:
+        """Load side by side what the plan names: most of a start is models waking up in processes of their own.
+
+        A release that fails here is asked for again, and its failure told, when its endpoint is put together; of
+        a warm one the failure is worth a line, not a refusal.
+        """
+        live = {each.live.release_hash: each.live for each in plan.endpoints if each.live is not None}
+        warm = {each.warm.release_hash: each.warm for each in plan.endpoints if each.warm is not None}
+        wanted = list((warm | live).values())
+        results = await asyncio.gather(*(self._runner(each) for each in wanted), return_exceptions=True)
+        for each, result in zip(wanted, results, strict=True):
+            if isinstance(result, MlspineError) and each.release_hash not in live:
+                log.warning("the release to roll back to cannot be loaded", extra={"why": str(result)})
 
     def _swap(self, after: Sequence[ServedEndpoint | SilentEndpoint]) -> int:
         """Put all of it in place in one step; returns when the last request on a release that left had begun."""
@@ -450,7 +453,7 @@ class Serving:
     async def _drop_unused(self, plan: Plan) -> None:
         """Forget releases the plan does not name; requests under way on them still end there."""
         wanted = {
-            (each.release_hash, each.placement == "worker")
+            each.release_hash
             for planned in plan.endpoints
             for each in (planned.live, planned.warm)
             if each is not None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -275,26 +273,3 @@ def test_the_whole_schema_applies(open_database: Callable[[], Database]) -> None
     scripts = migrations.scripts()
     assert list(scripts) == sorted(scripts)
     assert database.migrate(scripts) == list(scripts)
-
-
-def _migrate(factory: str, folder: Path, start: Any, results: Any) -> None:
-    start.wait()
-    database = BACKENDS[factory](folder)
-    try:
-        results.put(database.migrate(migrations.scripts()))
-    finally:
-        database.close()
-
-
-def test_two_processes_may_create_the_same_store_at_once(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    start, results = spawn.Event(), spawn.Queue()
-    processes = [spawn.Process(target=_migrate, args=("sqlite", tmp_path, start, results)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    start.set()
-    applied = [name for _ in processes for name in results.get(timeout=30)]
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert sorted(applied) == sorted(migrations.scripts())

@@ -68,13 +68,19 @@ class Callers:
                 time.sleep(0.01)
 
 
-def run_round(desk: Desk, callers: dict[str, Callers], victim: str, rng: random.Random) -> Round:
-    """Kill one process at a random moment, wait until every endpoint answers again, check the store."""
+def run_round(
+    desk: Desk, callers: dict[str, Callers], victim: str, rng: random.Random, kills: list[float]
+) -> Round:
+    """Kill one process at a random moment, wait until every endpoint answers again, check the store.
+
+    kills: moments of the kills so far, this one is added; rows answered shortly before any of them may be lost.
+    """
     time.sleep(rng.uniform(0.2, 2.0))
     pid = pid_of(desk, victim)
     failed_before = sum(len(each.failed) for each in callers.values())
     killed_at = time.monotonic()
     os.kill(pid, signal.SIGKILL)
+    kills.append(killed_at)
     back_after = max(_back_after(each, killed_at) for each in callers.values())
     time.sleep(0.3)
     statuses = json.loads(desk.mlspine("status", "--json").out)
@@ -82,7 +88,7 @@ def run_round(desk: Desk, callers: dict[str, Callers], victim: str, rng: random.
     missing = doubled = 0
     for name, each in callers.items():
         logged = _logged_ids(desk, name)
-        safe = [answered.request_id for answered in each.answered if answered.ended_s < killed_at - SAFE_S]
+        safe = [answered.request_id for answered in each.answered if _is_safe(answered, kills)]
         missing += sum(logged.get(request_id, 0) == 0 for request_id in safe)
         doubled += sum(count > 1 for count in logged.values())
     profile_rows, log_rows = _rows(desk)
@@ -90,6 +96,13 @@ def run_round(desk: Desk, callers: dict[str, Callers], victim: str, rng: random.
     failed = sum(len(each.failed) for each in callers.values()) - failed_before
     return Round(
         victim, killed_at, back_after, failed, missing, doubled, profile_rows, log_rows, ledger.code == 0
+    )
+
+
+def _is_safe(answered: Answered, kills: list[float]) -> bool:
+    """Answered long enough before every later kill, and before the newest one."""
+    return answered.ended_s < kills[-1] and all(
+        answered.ended_s < killed_at - SAFE_S or answered.ended_s > killed_at for killed_at in kills
     )
 
 

@@ -35,4 +35,4 @@ def test_one_line_and_four_commands_take_a_model_to_a_reversible_endpoint(desk: 
 
 
 def _concepts_in(text: str) -> list[str]:
-    return [word for word in CONCEPTS if re.search(rf"\b{re.escape(word)}", text, re.IGNORECASE)]
+    return [word for word in CONCEPTS if re.search(rf"\b{re.escape(word)}s?\b", text, re.IGNORECASE)]

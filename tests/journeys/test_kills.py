@@ -32,9 +32,9 @@ def rounds(desk: Desk, count: int, *, seed: int) -> list[Round]:
         "churn": Callers(f"{base}/churn/predict", ROW, threads=2),
         "slow": Callers(f"{base}/slow/predict", {"x0": 0.1, "x1": 0.2, "x2": 0.3}, threads=1),
     }
-    rng = random.Random(seed)
+    rng, kills = random.Random(seed), list[float]()
     try:
-        return [run_round(desk, callers, KINDS[n % len(KINDS)], rng) for n in range(count)]
+        return [run_round(desk, callers, KINDS[n % len(KINDS)], rng, kills) for n in range(count)]
     finally:
         for each in callers.values():
             each.stop()

@@ -134,7 +134,7 @@ def test_a_full_disk_is_named_and_leaves_the_store_whole(desk: Desk) -> None:
         "joblib.dump(LogisticRegression().fit(X, y), 'm.joblib'); X.assign(y=y).to_csv('t.csv', index=False)"
     )
     answer = desk.run([sys.executable, "-c", probe], check=False)
-    told(answer, cause="disk", fix="free")
+    told(answer, cause="disk", fix="df -h")
     assert desk.mlspine("ledger", "--verify").code == 0
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4096
     desk.mlspine("ship", "m.joblib", "--name", "big", "--data", "t.csv", "--target", "y", "--trust")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from mlspine import migrations
 from mlspine.backends.sqlite import SqliteDatabase
 from mlspine.core.errors import Corrupt, Denied, NotFound, Unavailable
 
@@ -199,3 +200,27 @@ def test_a_killed_writer_leaves_whole_transactions_only(tmp_path: Path) -> None:
     ]
     assert db.migrate(SCRIPTS) == []
     db.close()
+
+
+def test_two_processes_may_create_the_same_store_at_once(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        """
+        import sys
+        from mlspine import migrations
+        from mlspine.backends.sqlite import SqliteDatabase
+        sys.stdin.readline()
+        db = SqliteDatabase(sys.argv[1])
+        print(*db.migrate(migrations.scripts()))
+        db.close()
+        """
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "store.db")]
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(3)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    applied = [name for process in processes for name in process.communicate(timeout=60)[0].split()]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert sorted(applied) == list(migrations.scripts())

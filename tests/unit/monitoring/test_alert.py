@@ -220,7 +220,7 @@ def test_features_of_one_window_are_told_together_the_heaviest_first() -> None:
     timeline.see(verdict("a", impact=0.1), verdict("b", impact=0.9), verdict("c", "CRITICAL", impact=0.2))
     ((message, members),) = messages(undelivered(timeline.open, "log"))
     assert (message.severity, message.title) == ("CRITICAL", "churn: c went up, and 2 more")
-    assert message.why == "c: mean 1.0 -> 2.0; b: mean 1.0 -> 2.0; a: mean 1.0 -> 2.0"
+    assert message.why == "; ".join(f"{name} went up ({name}: mean 1.0 -> 2.0)" for name in "cba")
     assert len(members) == 3
 
 
@@ -229,7 +229,7 @@ def test_a_long_list_is_cut_and_says_so() -> None:
     timeline.see(*(verdict(f"f{number:02}") for number in range(20)))
     ((message, _),) = messages(timeline.open)
     assert message.title == "churn: f00 went up, and 19 more"
-    assert message.why.endswith("f04: mean 1.0 -> 2.0; and 15 more")
+    assert message.why.endswith("f04 went up (f04: mean 1.0 -> 2.0); and 15 more")
 
 
 def test_other_causes_and_other_endpoints_are_told_alone() -> None:
@@ -289,8 +289,11 @@ def test_new_figures_update_quietly_and_a_worse_severity_is_told() -> None:
 # ---------------------------------------------------------------- quality
 
 
-def quality(severities: Sequence[Severity | None], open_alerts: Sequence[Alert] = ()) -> list[Alert]:
-    """What a row of windows leads to; None stands for a window without labels."""
+def quality(
+    severities: Sequence[Severity | None], open_alerts: Sequence[Alert] = (), *, coverage: float = 1.0
+) -> list[Alert]:
+    """What a row of windows leads to; None stands for a window without labels. coverage: of the last one."""
+    last = len(severities) - 1
     metric = Metric(name="auc", status="ESTIMATED", interval=Interval(value=0.7, lo=0.6, hi=0.8), rows=100)
     reports = [
         PerformanceReport(
@@ -301,8 +304,10 @@ def quality(severities: Sequence[Severity | None], open_alerts: Sequence[Alert] 
             as_of_ms=100,
             predicted_rows=100,
             labelled_rows=100 if severity else 0,
-            coverage=1.0 if severity else 0.0,
-            status="FINAL" if severity else "NO_LABELS",
+            coverage=(coverage if number == last else 1.0) if severity else 0.0,
+            status=("FINAL" if coverage == 1.0 or number != last else "PROVISIONAL")
+            if severity
+            else "NO_LABELS",
             metrics=(metric,) if severity else (),
             severity=severity or "OK",
             why=f"window {number}",
@@ -325,8 +330,7 @@ def test_a_bad_window_opens_a_quality_alert_that_proposes_the_rollback() -> None
 
 def test_measuring_the_same_windows_again_changes_no_count() -> None:
     (first,) = quality(["OK", "WARNING"])
-    (again,) = quality(["OK", "WARNING"], [first])
-    assert again == first
+    assert quality(["OK", "WARNING"], [first]) == []
 
 
 def test_windows_without_labels_neither_alarm_nor_clear() -> None:
@@ -341,6 +345,15 @@ def test_quality_clears_after_two_good_windows() -> None:
     (two,) = quality(["WARNING", "OK", "OK"], [one])
     assert (one.cleared_at_ms, one.clear_windows, two.cleared_at_ms) == (0, 1, 100)
     assert quality(["WARNING", "OK", "OK"]) == []
+
+
+def test_a_window_with_few_labels_does_not_say_that_all_is_well() -> None:
+    (alert,) = quality(["OK", "WARNING"])
+    assert quality(["OK", "WARNING", "OK"], [alert], coverage=0.4) == []
+    (seen,) = quality(["OK", "WARNING", "OK"], [alert], coverage=0.5)
+    assert seen.clear_windows == 1
+    (still_bad,) = quality(["OK", "CRITICAL"], coverage=0.4)
+    assert still_bad.severity == "CRITICAL"
 
 
 def test_a_late_label_can_take_the_bad_window_back() -> None:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from typing import get_args
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlspine.core.types import SubWindow
 from mlspine.monitoring.window import (
+    DAY_MS,
     HOUR_MS,
     PERIOD_MS,
+    Period,
     Span,
     alpha_for,
     closed_until,
     due_windows,
+    event_now,
     expected_windows,
     late_rows,
+    period_for,
     span_of,
+    spans_by,
 )
 
 DAY = 24
@@ -191,3 +200,64 @@ def test_alpha_spends_the_budget_and_at_most_one_percent(
     budget: float, expected: float, alpha: float
 ) -> None:
     assert alpha_for(budget_per_30_days=budget, expected=expected) == pytest.approx(alpha)
+
+
+# ---------------------------------------------------------------- the log's own time
+
+
+def test_live_the_logs_time_is_the_clock() -> None:
+    assert event_now(high_water_at_ms=10_000, last_received_at_ms=10_005, now_ms=12_000) == 11_995
+    assert event_now(high_water_at_ms=99_000, last_received_at_ms=10_000, now_ms=12_000) == 12_000
+
+
+def test_in_a_replay_it_stands_where_event_time_has_got_to() -> None:
+    assert event_now(high_water_at_ms=5, last_received_at_ms=10**12, now_ms=10**12) == 5
+    assert event_now(high_water_at_ms=5, last_received_at_ms=10**12, now_ms=10**12 + 300) == 305
+
+
+# ---------------------------------------------------------------- periods
+
+
+@given(
+    days=st.lists(st.integers(0, 40_000), min_size=1, max_size=30),
+    period=st.sampled_from([each for each in get_args(Period) if each != "all"]),
+)
+def test_every_event_lies_in_exactly_one_calendar_window(days: list[int], period: Period) -> None:
+    times = np.array([day * DAY_MS + 12_345 for day in days], dtype=np.int64)
+    spans = list(spans_by(period, times))
+    assert spans == sorted(set(spans))
+    for at_ms in times.tolist():
+        (span,) = [each for each in spans if each.from_at_ms <= at_ms < each.to_at_ms]
+        moment = dt.datetime.fromtimestamp(at_ms / 1000, tz=dt.UTC)
+        first = dt.datetime.fromtimestamp(span.from_at_ms / 1000, tz=dt.UTC)
+        last = dt.datetime.fromtimestamp((span.to_at_ms - 1) / 1000, tz=dt.UTC)
+        if period == "day":
+            assert first.date() == moment.date() == last.date()
+        elif period == "week":
+            assert first.isocalendar()[:2] == moment.isocalendar()[:2] == last.isocalendar()[:2]
+            assert first.isoweekday() == 1
+        else:
+            assert (first.year, first.month, first.day) == (moment.year, moment.month, 1)
+            assert last.month == moment.month
+
+
+def test_everything_is_one_window_and_nothing_is_none() -> None:
+    times = np.array([5, 3, 9], dtype=np.int64)
+    assert list(spans_by("all", times)) == [Span(3, 10)]
+    for period in get_args(Period):
+        assert list(spans_by(period, times[:0])) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "days", "period"),
+    [
+        (500, 1, "day"),
+        (499, 1, "week"),
+        (500, 0, "day"),
+        (72, 1, "week"),
+        (71, 1, "month"),
+        (0, 100, "month"),
+    ],
+)
+def test_the_shortest_period_with_enough_rows_is_watched(rows: int, days: int, period: str) -> None:
+    assert period_for(rows, days * DAY_MS, 500) == period

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,7 +52,7 @@ def references(*, learning: bool = False) -> References:
 
 
 class Log:
-    """One workspace's log. `answer` is what the inference process does; `reopen` is control starting again."""
+    """One workspace's log. `answer` is what inference does; `reopen` is control starting again."""
 
     def __init__(self, folder: Path, *, learning: bool = False, config: LogConfig | None = None) -> None:
         self.folder = folder
@@ -61,7 +61,6 @@ class Log:
         self.config = config or LogConfig()
         self.now_ms = BASE_MS + 10 * HOUR_MS
         self.references = references(learning=learning)
-        self.references_of: Callable[[str], References] = lambda _: self.references
         self.writer = SpoolWriter(self.spool_dir, "inference-0")
         self.reopen()
 
@@ -73,7 +72,7 @@ class Log:
         self.predictions = Predictions(
             db=self.db,
             blobs=self.blobs,
-            references_of=lambda release_hash: self.references_of(release_hash),
+            references_of=lambda _: self.references,
             governance=self.governance,
             spool_dir=self.spool_dir,
             clock=lambda: self.now_ms,

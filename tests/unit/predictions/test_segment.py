@@ -116,8 +116,16 @@ def request(rows: int = 1, **changes: object) -> Batch:
 
 
 def test_batches_become_rows_in_the_order_they_were_answered() -> None:
-    first = request(3, request_ids=["p", "q"], row_counts=[1, 2], received_at_ms=[10, 20], latency_s=[0.1, 0.2],
-                    callers=["me", "you"], event_at_ms=[1, 2, 3], keys=["k", None, "l"])  # fmt: skip
+    first = request(
+        3,
+        request_ids=["p", "q"],
+        row_counts=[1, 2],
+        received_at_ms=[10, 20],
+        latency_s=[0.1, 0.2],
+        callers=["me", "you"],
+        event_at_ms=[1, 2, 3],
+        keys=["k", None, "l"],
+    )
     second = request(1, version=2, score=np.array([0.25]).tobytes(), dropped_rows=4)
     (rows,) = rows_of([first, second])
     assert rows.meta["_id"].tolist() == ["p", "q", "q", "id"]
@@ -161,9 +169,17 @@ def test_inputs_never_hide_the_log_s_own_columns_nor_each_other(tmp_path: Path) 
 
 def part(key: str, *, rows: int = 10, received_at_ms: int = 0, **changes: object) -> Segment:
     plain = Segment(
-        key=key, kind="log", endpoint="shop", release_hash="r", rows=rows, size_bytes=100, first_event_at_ms=0,
-        last_event_at_ms=0, first_received_at_ms=received_at_ms, last_received_at_ms=received_at_ms,
-    )  # fmt: skip
+        key=key,
+        kind="log",
+        endpoint="shop",
+        release_hash="r",
+        rows=rows,
+        size_bytes=100,
+        first_event_at_ms=0,
+        last_event_at_ms=0,
+        first_received_at_ms=received_at_ms,
+        last_received_at_ms=received_at_ms,
+    )
     return msgspec.structs.replace(plain, **changes)
 
 

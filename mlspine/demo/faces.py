@@ -1,0 +1,111 @@
+"""mlspine as its users meet it: the command line in a process of its own, and what it prints with `--json`.
+
+Every reading of that JSON is here, decoded into the struct that the service behind the command returns.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from mlspine import api
+from mlspine.core.errors import Unavailable
+from mlspine.core.types import Alert, DriftReport, LabelReceipt, LedgerEntry, LogSummary, PerformanceReport, Struct
+from mlspine.deployment.service import Switched
+from mlspine.governance.ledger import LedgerCheck
+
+COMMAND_TIMEOUT_S = 120
+REPORTS_READ = 10_000
+T = TypeVar("T")
+
+
+class Served(Struct, frozen=True, kw_only=True):
+    """What `mlspine serve` answers."""
+
+    switched: Switched
+    url: str
+    control_url: str
+
+
+class Commands:
+    """The commands of one workspace and one endpoint."""
+
+    def __init__(self, workspace: Path, endpoint: str) -> None:
+        self.workspace = workspace
+        self._endpoint = endpoint
+
+    def serve(self, *, port: int, control_port: int) -> Served:
+        """Start serving and come back when it answers."""
+        ports = ["--port", str(port), "--control-port", str(control_port)]
+        return self._run(Served, "serve", self._endpoint, *ports, "--detach")
+
+    def promote(self, version: int, *, reason: str) -> Switched:
+        """Move the endpoint to a version."""
+        return self._run(Switched, "promote", self._endpoint, str(version), "--reason", reason)
+
+    def rollback(self, *, reason: str) -> Switched:
+        """Bring the previous release back."""
+        return self._run(Switched, "rollback", self._endpoint, "--reason", reason)
+
+    def check(self) -> list[DriftReport]:
+        """Judge what waits."""
+        return self._run(list[DriftReport], "check", self._endpoint)
+
+    def add_labels(self, file: Path) -> LabelReceipt:
+        """Hand in a file of labels."""
+        return self._run(LabelReceipt, "labels", "add", self._endpoint, str(file))
+
+    def quality_by_month(self) -> list[PerformanceReport]:
+        """Measured quality, a row per month and release."""
+        return self._run(list[PerformanceReport], "quality", self._endpoint, "--by", "month")
+
+    def alerts(self) -> list[Alert]:
+        """Alerts, open and cleared."""
+        return self._run(list[Alert], "alerts", self._endpoint, "--all")
+
+    def log(self) -> LogSummary:
+        """What the request log holds."""
+        return self._run(LogSummary, "log", self._endpoint)
+
+    def ledger(self) -> list[LedgerEntry]:
+        """Every recorded change, oldest first."""
+        return self._run(list[LedgerEntry], "ledger", "--limit", "1000")
+
+    def verify_ledger(self) -> LedgerCheck:
+        """The chain, recomputed."""
+        return self._run(LedgerCheck, "ledger", "--verify")
+
+    def down(self) -> None:
+        """Stop everything."""
+        self._run(dict[str, Any], "down")
+
+    def reports(self) -> list[DriftReport]:
+        """Every judged window, oldest first: too many for a terminal, so asked of the opened workspace."""
+        opened = api.open(self.workspace)
+        try:
+            return list(opened.monitoring.reports(self._endpoint, limit=REPORTS_READ))
+        finally:
+            opened.close()
+
+    def _run(self, kind: type[T], *words: str) -> T:
+        done = subprocess.run(
+            [sys.executable, "-m", "mlspine", *words, "--json"],
+            env={**os.environ, "MLSPINE_WORKSPACE": str(self.workspace)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode:
+            said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+            raise Unavailable(
+                f"`mlspine {' '.join(words)}` ended with {done.returncode}",
+                details=said[:20],
+                hint=f"its workspace is {self.workspace}; logs are in {self.workspace / 'run'}",
+            )
+        return msgspec.json.decode(done.stdout, type=kind)
