@@ -162,6 +162,7 @@ class Scheduler:
             self._watch_log(state)
             for endpoint, counters in state.endpoints.items():
                 self._watch_errors(endpoint, int(counters["requests"]), int(counters["failures"]))
+                self._watch_latency(endpoint, int(counters["requests"]), float(counters["p99_s"]))
 
     def _watch_log(self, state: ProcessState) -> None:
         monitoring = self._workspace.monitoring
@@ -191,3 +192,19 @@ class Scheduler:
             )
         elif failed == 0:
             self._workspace.monitoring.clear_alert(endpoint, "errors")
+
+    def _watch_latency(self, endpoint: str, requests: int, p99_s: float) -> None:
+        target = self._workspace.config.monitoring.latency_p99_s
+        if target is None or requests < ERROR_WINDOW_MIN_REQUESTS:
+            return
+        if p99_s > target:
+            self._raise_alert(
+                endpoint,
+                "latency",
+                "WARNING",
+                f"{endpoint}: answers take longer than agreed",
+                f"P99 of the last requests is {p99_s * 1e3:.0f} ms (target {target * 1e3:.0f} ms)",
+                f"mlspine status {endpoint} --explain",
+            )
+        else:
+            self._workspace.monitoring.clear_alert(endpoint, "latency")

@@ -97,6 +97,7 @@ class Workspace(Services):
             notifiers=[make_notifier(text) for text in ("log", *config.monitoring.notify)],
             clock=clock,
             config=config.monitoring,
+            label_delay_days=config.log.label_delay_days,
         )
         self.status = StatusReader(
             registry=self.registry,

@@ -15,11 +15,12 @@ from mlspine.cli import render
 def ledger(subject: str, verify: bool, limit: int, as_json: bool) -> None:
     """Every change, oldest first, in a chain in which each line vouches for all before it.
 
-    SUBJECT keeps the lines of one endpoint or model. `--json` prints what docs/verify_ledger.py reads.
+    SUBJECT, such as endpoint:churn, keeps the lines about it. `--json` prints the whole chain as JSON lines, which
+    docs/verify_ledger.py verifies without mlspine.
 
     \b
     Examples:
-      mlspine ledger churn
+      mlspine ledger endpoint:churn
       mlspine ledger --verify
     """
     from mlspine.control import connect
@@ -30,6 +31,9 @@ def ledger(subject: str, verify: bool, limit: int, as_json: bool) -> None:
         render.emit(check, as_json=as_json, text=lambda: _verified_text(check))
         if not check.intact:
             raise click.exceptions.Exit(9)
+        return
+    if as_json and not subject:
+        click.echo(workspace.governance.export(), nl=False)
         return
     entries = workspace.governance.entries(subject=subject, limit=limit)
     rows = [

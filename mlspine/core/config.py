@@ -50,7 +50,7 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
 class LogConfig(Struct, frozen=True, kw_only=True):
     """The prediction log: how long rows are kept, and how late labels may come."""
 
-    retention_days: PositiveFloat = 30.0  # wide request rows older than this are deleted ...
+    retention_days: PositiveInt = 30  # wide request rows older than this are deleted ...
     retention_bytes: PositiveInt = 10_000_000_000  # ... and the oldest ones beyond this size
     ingest_every_s: PositiveFloat = 1.0  # from spool to Parquet and profiles
     label_delay_days: PositiveFloat = 90.0  # labels are waited for, and outcome rows kept, this long

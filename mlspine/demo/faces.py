@@ -15,7 +15,15 @@ import msgspec
 
 from mlspine import api
 from mlspine.core.errors import Unavailable
-from mlspine.core.types import Alert, DriftReport, LabelReceipt, LedgerEntry, LogSummary, PerformanceReport, Struct
+from mlspine.core.types import (
+    Alert,
+    DriftReport,
+    LabelReceipt,
+    LedgerEntry,
+    LogSummary,
+    PerformanceReport,
+    Struct,
+)
 from mlspine.deployment.service import Switched
 from mlspine.governance.ledger import LedgerCheck
 

@@ -48,12 +48,16 @@ class MonthQuality(Struct, frozen=True, kw_only=True):
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """What both releases score on the same labelled flights of one month, computed afterwards, not served."""
+    """What both releases score on the same labelled flights of one month, computed afterwards, not served.
+
+    newest: the same model fitted on the newest months alone, never shipped.
+    """
 
     month: str
     rows: int
     first: Interval
     second: Interval
+    newest: Interval
     gain: Interval  # second minus first, paired
 
 
@@ -139,9 +143,10 @@ class Traffic(Struct, frozen=True, kw_only=True):
     rows_logged: int
     labels_sent: int
     labels_matched: int
+    one_by_one: bool  # every flight in a request of its own, instead of one request per departure hour
     replay_s: float
-    batch_p50_s: float
-    batch_p99_s: float
+    answer_p50_s: float
+    answer_p99_s: float
     months: tuple[MonthTraffic, ...]
 
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mlspine.core.types import Alert, DriftReport, Effect, FeatureVerdict, Interval, PerformanceReport, Severity
+from mlspine.core.types import (
+    Alert,
+    DriftReport,
+    Effect,
+    FeatureVerdict,
+    Interval,
+    PerformanceReport,
+    Severity,
+)
 from mlspine.demo.figures import (
     AlertLine,
     Comparison,
@@ -26,6 +34,7 @@ from mlspine.stats.interval import bootstrap
 if TYPE_CHECKING:
     import pandas as pd
 
+Array = np.ndarray[Any, np.dtype[Any]]
 _ORDER: dict[Severity, int] = {"OK": 0, "INFO": 1, "WARNING": 2, "CRITICAL": 3}
 _TOLD = ("WARNING", "CRITICAL")
 RESAMPLES = 200
@@ -68,7 +77,7 @@ def drift_by_feature(reports: Iterable[DriftReport]) -> tuple[FeatureDrift, ...]
     for report in judged(reports):
         month = month_of(report.from_at_ms)
         for verdict in report.features:
-            at = (verdict.role, verdict.name, month)
+            at: tuple[str, str, str] = (verdict.role, verdict.name, month)
             importance.setdefault(at[:2], verdict.importance)
             windows[at] += 1
             told[at] += verdict.severity in _TOLD
@@ -157,7 +166,9 @@ def quality_told(reports: Iterable[PerformanceReport]) -> list[Moment]:
         (report for report in reports if report.severity in _TOLD), key=lambda report: report.to_at_ms
     )
     return [
-        Moment(at_ms=report.to_at_ms, kind="quality", title="Quality below what was promised", detail=report.why)
+        Moment(
+            at_ms=report.to_at_ms, kind="quality", title="Quality below what was promised", detail=report.why
+        )
         for report in told[:1]
     ]
 
@@ -177,7 +188,7 @@ def alert_lines(alerts: Iterable[Alert]) -> tuple[AlertLine, ...]:
 
 
 def traffic_by_month(flights: pd.DataFrame) -> tuple[MonthTraffic, ...]:
-    """Flights per month of scheduled departure, those with an outcome, and the share of them that were late."""
+    """Flights per month of scheduled departure, those with an outcome, and how many of those were late."""
     months = flights[TIME].dt.strftime("%Y-%m")
     return tuple(
         MonthTraffic(
@@ -191,18 +202,18 @@ def traffic_by_month(flights: pd.DataFrame) -> tuple[MonthTraffic, ...]:
 
 
 def compare(
-    flights: pd.DataFrame, first: np.ndarray[Any, Any], second: np.ndarray[Any, Any], *, min_rows: int = 500
+    flights: pd.DataFrame, *, first: Array, second: Array, newest: Array, min_rows: int = 500
 ) -> tuple[Comparison, ...]:
-    """AUC of both releases on the same labelled flights of each month, and the gain with its interval.
+    """AUC of three models on the same labelled flights of each month, and the gain of the second over the first.
 
-    flights: rows in order; first, second: their scores, shape (n,). Flights of one day share their weather and
-    their queues, so intervals come from resampling whole days.
+    flights: rows in order; first, second, newest: their scores, shape (n,). Flights of one day share their
+    weather and their queues, so intervals come from resampling whole days.
     """
     known = flights[ARRIVED].notna().to_numpy()
     late = flights[TARGET].to_numpy()[known].astype(bool)
     months = flights[TIME].dt.strftime("%Y-%m").to_numpy()[known]
     days = flights[TIME].dt.dayofyear.to_numpy()[known]
-    first, second = first[known], second[known]
+    first, second, newest = first[known], second[known], newest[known]
     rows = []
     for month in sorted(set(months)):
         at = months == month
@@ -215,6 +226,7 @@ def compare(
                 rows=int(at.sum()),
                 first=_by_days(a, days[at]),
                 second=_by_days(b, days[at]),
+                newest=_by_days(_Auc(late[at], newest[at]), days[at]),
                 gain=_by_days(lambda index, a=a, b=b: b(index) - a(index), days[at]),
             )
         )
@@ -222,14 +234,14 @@ def compare(
 
 
 class _Auc:
-    """The area under the curve of any resample of fixed rows, by counting per distinct score: O(n), no sorting."""
+    """The area under the curve of any resample of fixed rows, by counting per distinct score, not sorting."""
 
-    def __init__(self, labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> None:
+    def __init__(self, labels: Array, scores: Array) -> None:
         distinct, self._codes = np.unique(scores, return_inverse=True)
         self._levels = len(distinct)
         self._labels = labels.astype(np.float64)
 
-    def __call__(self, index: np.ndarray[Any, Any]) -> float:
+    def __call__(self, index: Array) -> float:
         codes = self._codes[index]
         all_rows = np.bincount(codes, minlength=self._levels)
         positive = np.bincount(codes, weights=self._labels[index], minlength=self._levels)
@@ -239,11 +251,10 @@ class _Auc:
         return float((positive * below).sum() / pairs) if pairs else float("nan")
 
 
-def _by_days(statistic: Any, days: np.ndarray[Any, Any]) -> Interval:
+def _by_days(statistic: Any, days: Array) -> Interval:
     return bootstrap(statistic, len(days), blocks=days, resamples=RESAMPLES)
 
 
 def _drawable(verdict: FeatureVerdict) -> bool:
     sizes = {len(verdict.bin_labels), len(verdict.reference_shares), len(verdict.window_shares)}
     return len(sizes) == 1 and sizes != {0} and sum(verdict.window_shares) > 0
-

@@ -189,7 +189,7 @@ def between(rows: pd.DataFrame, start: str, end: str) -> pd.DataFrame:
 
 
 def split(rows: pd.DataFrame, *, start: str, holdout_from: str, end: str) -> Split:
-    """Flights that had arrived by `end`: from `start` to `holdout_from` to fit on, then to `end` to measure on."""
+    """Flights arrived by `end`: from `start` to `holdout_from` to fit on, then to `end` to measure on."""
     import pandas as pd
 
     known = rows[rows[ARRIVED] < pd.Timestamp(end, tz="UTC")]

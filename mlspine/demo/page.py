@@ -190,10 +190,9 @@ def _chart(story: Story) -> dict[str, Any] | None:
 
 def _as_comparison(row: MonthQuality) -> Comparison:
     """Where the dashed line leaves the measured one."""
-    assert row.quality is not None
-    return Comparison(
-        month=row.month, rows=row.labelled_rows, first=row.quality, second=row.quality, gain=row.quality
-    )
+    at = row.quality
+    assert at is not None
+    return Comparison(month=row.month, rows=row.labelled_rows, first=at, second=at, newest=at, gain=at)
 
 
 def _comparison(rows: Sequence[Comparison]) -> dict[str, Any] | None:
@@ -206,6 +205,7 @@ def _comparison(rows: Sequence[Comparison]) -> dict[str, Any] | None:
                 "month": _long_month(row.month),
                 "first": f"{row.first.value:.3f}",
                 "second": f"{row.second.value:.3f}",
+                "newest": f"{row.newest.value:.3f}",
                 "gain": f"{row.gain.value:+.3f} [{row.gain.lo:+.3f}, {row.gain.hi:+.3f}]",
             }
             for row in rows
@@ -373,11 +373,12 @@ def _switches(switches: Sequence[SwitchUnderLoad]) -> dict[str, Any] | None:
 
 
 def _traffic(traffic: Traffic) -> dict[str, Any]:
+    what = "one flight" if traffic.one_by_one else "one departure hour"
     widest = max((row.flights for row in traffic.months), default=1) or 1
     return {
         "caption": (
-            f"{traffic.requests:,} requests in {traffic.replay_s:.0f} s; one departure hour took"
-            f" {duration(traffic.batch_p50_s)} in the median and {duration(traffic.batch_p99_s)} at 99%."
+            f"{traffic.requests:,} requests, {traffic.replay_s:.0f} s apart from the switches; {what}"
+            f" took {duration(traffic.answer_p50_s)} in the median and {duration(traffic.answer_p99_s)} at 99%."
             " Grey: flights without a label, cancelled or diverted."
         ),
         "rows": [

@@ -184,13 +184,14 @@ def _quality(story: Story, paint: Paint) -> str:
             _wrap(comparison_verdict(story.comparison)),
             columns(
                 [
-                    ("same flights", "release 1", "release 2", "gain [95%]"),
+                    ("same flights", "release 1", "release 2", "gain [95%]", "newest months only"),
                     *(
                         (
                             month_name(row.month),
                             f"{row.first.value:.3f}",
                             f"{row.second.value:.3f}",
                             f"{row.gain.value:+.3f} [{row.gain.lo:+.3f}, {row.gain.hi:+.3f}]",
+                            f"{row.newest.value:.3f}",
                         )
                         for row in story.comparison
                     ),

@@ -228,7 +228,7 @@ def _quality_alert(report: PerformanceReport, cause: str, *, now_ms: int, id_: s
 
 def _group(members: Sequence[Alert]) -> Alert:
     """One message for several drift alerts of an endpoint: the worst first, the rest named behind it."""
-    ranked = sorted(members, key=lambda alert: (-RANK[alert.severity], -alert.impact, alert.cause))
+    ranked = sorted(members, key=_foremost)
     first = ranked[0]
     if len(ranked) == 1:
         return first
@@ -243,6 +243,11 @@ def _group(members: Sequence[Alert]) -> Alert:
 
 def _what(alert: Alert) -> str:
     return alert.title.removeprefix(f"{alert.endpoint}: ")
+
+
+def _foremost(alert: Alert) -> tuple[bool, int, float, str]:
+    # An input that moved is a cause, the model's outputs moving with it the consequence: causes are named first.
+    return alert.cause.startswith(f"{DRIFT}output:"), -RANK[alert.severity], -alert.impact, alert.cause
 
 
 def worst(severities: Iterable[Severity]) -> Severity:

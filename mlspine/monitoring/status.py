@@ -158,7 +158,7 @@ class StatusReader:
         self, endpoint: Endpoint, processes: tuple[ProcessState, ...], alerts: tuple[Alert, ...]
     ) -> Facts:
         release_hash = endpoint.current.release_hash
-        state = self._monitoring.state(endpoint.name)
+        state = self._monitoring.state(endpoint.name, release_hash=release_hash)
         serving = self._config.serving
         try:
             version = self._registry.get(endpoint.model, endpoint.current.version)
@@ -433,7 +433,9 @@ def _drifted(report: DriftReport | None) -> tuple[str, ...]:
     if report is None:
         return ()
     named = [verdict for verdict in report.features if verdict.severity in ("WARNING", "CRITICAL")]
-    return tuple(verdict.name for verdict in sorted(named, key=lambda verdict: -verdict.impact))
+    # Inputs first: they are causes, outputs that moved with them are consequences.
+    ranked = sorted(named, key=lambda verdict: (verdict.role != "input", -verdict.impact))
+    return tuple(verdict.name if verdict.role == "input" else f"the {verdict.role}" for verdict in ranked)
 
 
 def _figure(metric: Metric) -> str:

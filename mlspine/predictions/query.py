@@ -74,14 +74,10 @@ def _views(scans: dict[Kind, str]) -> dict[str, str]:
 
 
 def _close_off(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
-    """No files beyond these, no network, no extensions, and no way back.
-
-    DuckDB before 1.2 cannot allow single files; there only statements other than SELECT are refused.
-    """
+    """No files beyond these, no network, no extensions, and no way back."""
     listed = ", ".join(segment.literal(path) for path in paths)
-    with contextlib.suppress(duckdb.CatalogException):
-        connection.execute(f"set allowed_paths = [{listed}]")
-        connection.execute("set enable_external_access = false")
+    connection.execute(f"set allowed_paths = [{listed}]")
+    connection.execute("set enable_external_access = false")
     connection.execute("set lock_configuration = true")
 
 

@@ -14,7 +14,7 @@ from mlspine.core.public import public
 from mlspine.core.types import Actor, Metric, ModelVersion, Stage, Struct, Tier
 from mlspine.data.service import Data
 from mlspine.governance.service import Governance
-from mlspine.ports import Database
+from mlspine.ports import Database, Transaction
 from mlspine.registry import store
 from mlspine.registry.pickling import distribution_version
 from mlspine.registry.prepare import Prepared, prepare
@@ -97,7 +97,8 @@ class Registry:
     def register(self, prepared: Prepared, *, actor: Actor) -> ModelVersion:
         """Give a prepared release its name and number, in one transaction with its ledger line.
 
-        The same release under the same name again returns the version it has. A release registered by a
+        The same release under the same name again returns the version it has, with the owner named now if one
+        is: owners are no part of a release. A release registered by a
         client with a token is not trusted until somebody at the workspace says so: see `trust`. Raises
         NotFound or Corrupt when the release is not on this machine as it was written.
         """
@@ -109,7 +110,7 @@ class Registry:
         with self._db.write() as tx:
             known = store.find_release(self._db, prepared.name, prepared.release_hash, self._releases_dir)
             if known is not None:
-                return known
+                return self._with_owner(tx, known, prepared, actor)
             self._data.record(prepared.dataset, prepared.columns)
             version = self._numbered(prepared, actor)
             store.add_model(tx, version.model, version.created_at_ms)
@@ -122,6 +123,22 @@ class Registry:
                 facts=_shipped_facts(version, prepared),
             )
         return version
+
+    def _with_owner(
+        self, tx: Transaction, known: ModelVersion, prepared: Prepared, actor: Actor
+    ) -> ModelVersion:
+        if not prepared.owner or prepared.owner_assumed or prepared.owner == known.owner and not known.owner_assumed:
+            return known
+        store.set_owner(tx, known.model, known.version, prepared.owner)
+        self._governance.record(
+            action="owner",
+            subject=f"model:{known.model}",
+            actor=actor,
+            reason=prepared.message,
+            facts={"version": known.version, "owner": prepared.owner, "previous_owner": known.owner},
+        )
+        gaps = tuple(gap for gap in known.missing if not gap.startswith("owner:"))
+        return msgspec.structs.replace(known, owner=prepared.owner, owner_assumed=False, missing=gaps)
 
     def _numbered(self, prepared: Prepared, actor: Actor) -> ModelVersion:
         return ModelVersion(

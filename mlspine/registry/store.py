@@ -101,6 +101,15 @@ def set_stage(tx: Transaction, model: str, version: int, stage: Stage) -> int:
     )
 
 
+def set_owner(tx: Transaction, model: str, version: int, owner: str) -> int:
+    return tx.execute(
+        "update model_version set owner = :owner, owner_assumed = 0 where model = :model and version = :version",
+        model=model,
+        version=version,
+        owner=owner,
+    )
+
+
 def set_trusted(tx: Transaction, model: str, version: int) -> int:
     return tx.execute(
         "update model_version set trusted = 1 where model = :model and version = :version",

@@ -24,6 +24,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -131,12 +132,13 @@ async def answer_until(stop: asyncio.Event, api: InferenceApi, listener: socket.
     server = Server(
         uvicorn.Config(
             api,
-            http="httptools",
+            http=http_protocol(),
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=DRAIN_TIMEOUT_S,
             backlog=2048,
@@ -148,6 +150,15 @@ async def answer_until(stop: asyncio.Event, api: InferenceApi, listener: socket.
     server.should_exit = True
     stopping.cancel()
     await answering
+
+
+def http_protocol() -> Any:
+    """Our own on httptools where there is httptools, else what uvicorn finds."""
+    try:
+        from mlspine.web.coalesce import CoalescingProtocol
+    except ImportError:  # not installed on Windows
+        return "auto"
+    return CoalescingProtocol
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -58,7 +58,7 @@ def _alerts(endpoints: Iterable[EndpointStatus]) -> Iterator[Sample]:
 
 def _drift(workspace: Workspace, endpoints: Iterable[EndpointStatus]) -> Iterator[Sample]:
     for endpoint in endpoints:
-        report = workspace.monitoring.state(endpoint.name).last_report
+        report = workspace.monitoring.state(endpoint.name, release_hash=endpoint.release_hash).last_report
         for verdict in report.features if report else ():
             labels = {"endpoint": endpoint.name, "column": verdict.name, "role": verdict.role}
             yield labels, float(RANK[verdict.severity])

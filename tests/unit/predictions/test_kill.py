@@ -70,7 +70,7 @@ class Killed(BaseException):
 
 
 class Fuse:
-    """Burns down one step at each thing that reaches the disk, and ends the process at zero."""
+    """Burns down one step before each thing that reaches the disk, and ends the process at zero."""
 
     def __init__(self, steps: int) -> None:
         self.left = steps
@@ -83,9 +83,7 @@ class Fuse:
     def around(self, call: Any) -> Any:
         def step(*args: Any, **kwargs: Any) -> Any:
             self.burn()
-            result = call(*args, **kwargs)
-            self.burn()
-            return result
+            return call(*args, **kwargs)
 
         return step
 
@@ -95,7 +93,6 @@ class Fuse:
             with write() as tx:
                 yield tx
                 self.burn()
-            self.burn()
 
         return transaction
 

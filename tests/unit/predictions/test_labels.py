@@ -48,7 +48,7 @@ def test_parquet_and_json_keep_what_they_say(tmp_path: Path) -> None:
     "sql",
     [
         "timestamp '2013-01-01 12:00'",
-        "timestamptz '2013-01-01 12:00+00'",
+        "timestamptz '2013-01-01 12:00:00+00:00'",
         "timestamp_ns '2013-01-01 12:00'",
         f"{NOON_MS}::bigint",
         f"{NOON_MS}::double",

@@ -15,6 +15,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from mlspine.core.errors import Invalid
+from mlspine.core.types import Interval, Metric
 from mlspine.registry.evaluate import (
     CannotRefitError,
     evaluate_holdout,
@@ -22,6 +23,7 @@ from mlspine.registry.evaluate import (
     out_of_fold,
     pick,
     refuse_overlap,
+    widened,
 )
 from mlspine.registry.flavors import Flavor, Outputs, identify
 
@@ -147,6 +149,21 @@ class FailsOnParts(BaseEstimator, ClassifierMixin):  # type: ignore[misc]
 
     def predict(self, rows: Any) -> Any:
         return np.array(["no"] * len(rows), dtype=object)
+
+
+def test_the_interval_of_refits_is_longer_and_stays_within_what_is_possible() -> None:
+    def of(name: str, lo: float, value: float, hi: float) -> tuple[float, float]:
+        given = Metric(name=name, status="ESTIMATED", interval=Interval(value=value, lo=lo, hi=hi))
+        longer = widened(given).interval
+        assert longer is not None
+        assert longer.value == value
+        return round(longer.lo, 6), round(longer.hi, 6)
+
+    assert of("auc", 0.7, 0.8, 0.88) == (0.65, 0.92)
+    assert of("auc", 0.98, 0.99, 0.999) == (0.975, 1.0)
+    assert of("mae", 0.01, 0.1, 2.0) == (0.0, 2.95)
+    assert of("r2", -0.1, 0.1, 0.3) == (-0.2, 0.4)
+    assert widened(Metric(name="auc", status="NOT_ESTIMABLE")).interval is None
 
 
 def test_what_cannot_be_refitted_says_why_and_what_opens_it() -> None:

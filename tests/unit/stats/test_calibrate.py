@@ -69,7 +69,7 @@ def test_short_blocks_are_hours_enough_for_a_window_and_only_where_windows_are_s
 # ---------------------------------------------------------------- limits
 
 
-def test_limits_are_mean_and_three_sd_of_each_block_against_the_others():
+def test_limits_are_the_upper_limits_of_each_block_against_the_others():
     at, x = daily(30, swing=0.5)
     reference = numeric(x)
     block, count = cal.day_blocks(at, min_rows=500)
@@ -80,7 +80,36 @@ def test_limits_are_mean_and_three_sd_of_each_block_against_the_others():
         inside, outside = x[block == i], x[block != i]
         shifts.append(abs(inside.mean() - outside.mean()) / outside.std())
     expected = np.mean(shifts) + 3 * np.std(shifts, ddof=1) * np.sqrt(1 + 1 / count)
+    # A regular week: every block passes the limits of the others, so nothing is widened.
     assert found["mean_sd"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_many_columns_are_widened_together_so_that_fresh_days_pass(monkeypatch):
+    rng = np.random.default_rng(8)
+    day = np.repeat(np.arange(240), 600)
+    # Heavy-tailed days in 30 columns: on many a day some column is beyond its own limit.
+    columns = {f"x{i}": rng.standard_normal(day.size) + rng.standard_t(4, 240)[day] for i in range(30)}
+    past = {name: values[day < 40] for name, values in columns.items()}
+    reference = build_reference(past, dict.fromkeys(past, "numeric"))
+    blocks = profile_blocks(reference, past, day[day < 40], 40)
+    fresh = profile_blocks(reference, columns, np.where(day < 40, -1, day - 40), 200)
+    floors = cal.floors_of(reference, {})
+
+    def passing(limits):
+        whole = sides([reference.profile])
+        held = [
+            effects[effect].value <= limit
+            for name in limits
+            for effects in [column_effects(reference, name, whole, sides(fresh))]
+            for effect, limit in limits[name].items()
+        ]
+        return np.mean(np.all(held, axis=0))
+
+    together = passing(cal.natural_limits(reference, blocks, floors))
+    monkeypatch.setattr(cal, "_widening", lambda values, floors: 1.0)
+    one_by_one = passing(cal.natural_limits(reference, blocks, floors))
+    assert one_by_one < 0.75
+    assert together > 0.85
 
 
 def test_leaving_a_block_out_of_the_counts_equals_profiling_the_other_rows():
@@ -103,15 +132,18 @@ def test_few_blocks_use_the_t_quantile_of_the_same_tail():
     values = np.random.default_rng(3).random(10)
     t = stats.t.ppf(stats.norm.cdf(3), 9)
     expected = values.mean() + t * values.std(ddof=1) * np.sqrt(1.1)
-    assert cal.upper_limit(values) == pytest.approx(expected, rel=1e-9)
+    assert cal.upper_limit(values[:, None]) == pytest.approx(expected, rel=1e-9)
 
 
 def test_an_upper_limit_holds_for_the_next_value_as_often_as_it_says():
-    rng = np.random.default_rng(4)
+    draws = np.random.default_rng(4).standard_normal((26, 20_000))
     for count in (8, 25):
-        draws = rng.standard_normal((20_000, count + 1))
-        limits = np.array([cal.upper_limit(row[:-1]) for row in draws])
-        assert (draws[:, -1] > limits).mean() < 0.004
+        assert (draws[-1] > cal.upper_limit(draws[:count])).mean() < 0.003
+
+
+def test_an_upper_limit_is_never_below_what_was_seen():
+    values = np.append(np.zeros(29), 10.0)[:, None]
+    assert cal.upper_limit(values) == 10.0
 
 
 def test_fewer_than_eight_blocks_leave_the_floors():
