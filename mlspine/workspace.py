@@ -71,7 +71,11 @@ class Workspace(Services):
         self.governance = Governance(db=self.db, clock=clock)
         self.data = Data(db=self.db, clock=clock)
         self.registry = Registry(
-            db=self.db, data=self.data, governance=self.governance, clock=clock, releases_dir=path / "releases"
+            db=self.db,
+            data=self.data,
+            governance=self.governance,
+            clock=clock,
+            releases_dir=path / "releases",
         )
         self.deployment = Deployment(
             db=self.db,
@@ -113,7 +117,11 @@ class Workspace(Services):
 
     @classmethod
     def open(
-        cls, path: Path | str | None = None, *, clock: Callable[[], int] = now_ms, overrides: dict[str, str] | None = None
+        cls,
+        path: Path | str | None = None,
+        *,
+        clock: Callable[[], int] = now_ms,
+        overrides: dict[str, str] | None = None,
     ) -> Workspace:
         """Open the workspace at `path`, or the one found from here, creating it when there is none."""
         directory = Path(path).resolve() if path is not None else locate()
@@ -147,7 +155,8 @@ def create(directory: Path) -> None:
     """Make the directory a workspace if it is not one: its folders, and a .gitignore so nothing in it is committed."""
     if directory.exists() and not directory.is_dir():
         raise Invalid(
-            f"{directory} is a file, not a workspace folder", hint="set MLSPINE_WORKSPACE to a folder, or move the file"
+            f"{directory} is a file, not a workspace folder",
+            hint="set MLSPINE_WORKSPACE to a folder, or move the file",
         )
     fresh = not (directory / "store.db").exists()
     for name in ("run/spool", "releases", "blobs"):
@@ -169,7 +178,9 @@ def remember(directory: Path) -> None:
 def recent() -> list[str]:
     """Workspaces used recently that still exist, newest first."""
     with contextlib.suppress(OSError):
-        return [line for line in _recent_file().read_text().splitlines() if (Path(line) / "store.db").exists()]
+        return [
+            line for line in _recent_file().read_text().splitlines() if (Path(line) / "store.db").exists()
+        ]
     return []
 
 

@@ -1,4 +1,4 @@
-"""A real inference process on a free port, for tests: releases built here, a plan written, the process started."""
+"""A real inference process on a free port, for tests: releases built, a plan written, the process started."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make_release(
     placement: str = "auto",
     environment: dict[str, str] | None = None,
 ) -> PlannedRelease:
-    """A release of a fitted model in `folder/releases`, as the plan names it. Its baseline is a placeholder."""
+    """A release of a fitted model in `folder/releases`, as a plan names it. Its baseline is a placeholder."""
     columns, schema = to_columns(X)
     flavor = flavors.identify(model, X, None if y is None else np.asarray(y))
     rows = take(columns, choose_recorded(columns))
@@ -80,9 +80,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def make_plan(
-    folder: Path, *endpoints: PlannedEndpoint, port: int, control_argv: Sequence[str] = ()
-) -> Plan:
+def make_plan(folder: Path, *endpoints: PlannedEndpoint, port: int, control_argv: Sequence[str] = ()) -> Plan:
     """A plan with a number of its own."""
     return Plan(
         number=next(_numbers),
@@ -201,7 +199,9 @@ def start(folder: Path, port: int) -> Inference:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"the inference process ended with {process.returncode}:\n{running.log_text()}")
+            raise RuntimeError(
+                f"the inference process ended with {process.returncode}:\n{running.log_text()}"
+            )
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return running
         time.sleep(0.02)

@@ -183,7 +183,15 @@ class LocalProcesses:
             raise Unavailable("there is no plan to serve yet", hint="start with: mlspine serve NAME")
         with self._log_path().open("ab") as output:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "mlspine.web.inference", "--workspace", str(self._workspace), "--index", "0"],
+                [
+                    sys.executable,
+                    "-m",
+                    "mlspine.web.inference",
+                    "--workspace",
+                    str(self._workspace),
+                    "--index",
+                    "0",
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -19,11 +19,21 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("ref", metavar="NAME[@alias|:version]")
 @click.option("--port", type=click.IntRange(1, 65535), help="Where predictions are answered (default 8080).")
-@click.option("--control-port", type=click.IntRange(1, 65535), help="Where the control API listens (default 8081).")
-@click.option("--detach/--foreground", default=True, help="Return when ready (default), or stay and follow the log.")
-@click.option("--redact", multiple=True, metavar="COLUMN", help="Never write this column to disk; repeatable.")
-@click.option("--no-log", is_flag=True, help="Record nothing of the requests; monitoring then has nothing to judge.")
-@click.option("--notify", multiple=True, metavar="URL", help="Where alerts go: a URL or command:PROGRAM; repeatable.")
+@click.option(
+    "--control-port", type=click.IntRange(1, 65535), help="Where the control API listens (default 8081)."
+)
+@click.option(
+    "--detach/--foreground", default=True, help="Return when ready (default), or stay and follow the log."
+)
+@click.option(
+    "--redact", multiple=True, metavar="COLUMN", help="Never write this column to disk; repeatable."
+)
+@click.option(
+    "--no-log", is_flag=True, help="Record nothing of the requests; monitoring then has nothing to judge."
+)
+@click.option(
+    "--notify", multiple=True, metavar="URL", help="Where alerts go: a URL or command:PROGRAM; repeatable."
+)
 @click.option("--reason", default="", help="Kept with the change.")
 @click.option("--explain", is_flag=True, help="Say more about what was done and why.")
 @render.json_option
@@ -53,13 +63,19 @@ def serve(
     from mlspine.workspace import this_actor
 
     if no_log and redact:
-        raise click.UsageError("--no-log records nothing, so --redact has nothing to leave out; give one of them")
+        raise click.UsageError(
+            "--no-log records nothing, so --redact has nothing to leave out; give one of them"
+        )
     _resolve_first(ref)
     workspace = start(port=port, control_port=control_port, notify=notify)
     log = LogSettings(enabled=not no_log, redact=redact) if (no_log or redact) else None
     switched = workspace.deployment.serve(ref, log=log, actor=this_actor(), reason=reason)
     render.emit(
-        {"switched": switched, "url": _predict_url(workspace, switched.endpoint), "control_url": workspace.control_url},
+        {
+            "switched": switched,
+            "url": _predict_url(workspace, switched.endpoint),
+            "control_url": workspace.control_url,
+        },
         as_json=as_json,
         text=lambda: _served_text(workspace, switched, explain=explain),
     )
@@ -203,7 +219,10 @@ def _served_text(workspace: RemoteWorkspace, switched: Switched, *, explain: boo
     proof = switched.proof
     if proof is not None:
         rows += [
-            ("checked", f"{proof.reproduced_rows} of {proof.recorded_rows} recorded predictions reproduced here"),
+            (
+                "checked",
+                f"{proof.reproduced_rows} of {proof.recorded_rows} recorded predictions reproduced here",
+            ),
             (
                 "speed",
                 f"P50 {render.seconds(proof.p50_s)}, P95 {render.seconds(proof.p95_s)}, P99 {render.seconds(proof.p99_s)}"
@@ -214,9 +233,18 @@ def _served_text(workspace: RemoteWorkspace, switched: Switched, *, explain: boo
     if explain and proof is not None:
         where = "the HTTP process itself" if proof.placement == "loop" else "a process of its own"
         rows += [
-            ("runs in", f"{where} (one row takes {render.seconds(proof.p50_s)}), rows handed over as {proof.form}"),
-            ("processes", "control (store, schedule, API), inference (HTTP) and, where needed, one per model"),
-            ("revision", f"{revision.number} of this endpoint; parity was proved before the switch was committed"),
+            (
+                "runs in",
+                f"{where} (one row takes {render.seconds(proof.p50_s)}), rows handed over as {proof.form}",
+            ),
+            (
+                "processes",
+                "control (store, schedule, API), inference (HTTP) and, where needed, one per model",
+            ),
+            (
+                "revision",
+                f"{revision.number} of this endpoint; parity was proved before the switch was committed",
+            ),
         ]
     lines += [f"  {name:<9} {text}" for name, text in rows]
     lines += ["", *(f"  {render.mark('amber')} {warning}" for warning in switched.warnings)]
@@ -245,7 +273,7 @@ def _switched_text(switched: Switched) -> str:
         return f"{render.bold(name)} already answered with version {version}; nothing changed"
     if version == 0:
         lines = [
-            f"{render.bold(name)} now says \"cannot answer\" (503): there was no release before version "
+            f'{render.bold(name)} now says "cannot answer" (503): there was no release before version '
             f"{switched.previous_version}",
             f"Bring one forward: mlspine promote {name} VERSION",
         ]
@@ -277,10 +305,16 @@ def _log_text(summary: object) -> str:
         ("rows", f"{summary.rows:,}"),
         ("first", render.when(summary.first_event_at_ms)),
         ("last", render.when(summary.last_event_at_ms)),
-        ("labelled", f"{summary.labelled_rows:,} ({summary.parked_labels:,} labels wait for their prediction)"),
+        (
+            "labelled",
+            f"{summary.labelled_rows:,} ({summary.parked_labels:,} labels wait for their prediction)",
+        ),
         ("size", f"{summary.size_bytes / 1e6:.1f} MB in {summary.segments:,} files"),
         ("lost", f"{summary.dropped_rows:,} rows (full disk)" if summary.dropped_rows else "none"),
-        *((f"release {release[:SHORT_HASH]}", f"{n:,} rows") for release, n in summary.rows_by_release.items()),
+        *(
+            (f"release {release[:SHORT_HASH]}", f"{n:,} rows")
+            for release, n in summary.rows_by_release.items()
+        ),
     ]
     example = f'mlspine log {summary.endpoint} "select _version, count(*), avg(_score) from log group by 1"'
     return render.table(rows, indent="") + f"\nTry: {example}"

@@ -37,12 +37,22 @@ def ledger(subject: str, verify: bool, limit: int, as_json: bool) -> None:
         return
     entries = workspace.governance.entries(subject=subject, limit=limit)
     rows = [
-        (entry.seq, render.when(entry.at_ms), entry.actor, entry.action, entry.subject, entry.reason, entry.entry_hash[:12])
+        (
+            entry.seq,
+            render.when(entry.at_ms),
+            entry.actor,
+            entry.action,
+            entry.subject,
+            entry.reason,
+            entry.entry_hash[:12],
+        )
         for entry in entries
     ]
     head = ("line", "when (UTC)", "who", "what", "subject", "why", "hash")
     render.emit(
-        entries, as_json=as_json, text=lambda: render.table(rows, head=head, indent="") if rows else "the ledger is empty"
+        entries,
+        as_json=as_json,
+        text=lambda: render.table(rows, head=head, indent="") if rows else "the ledger is empty",
     )
 
 

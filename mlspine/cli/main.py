@@ -25,7 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "forget": ("mlspine.cli.endpoints:forget", "Remove every logged row of one subject."),
     "models": ("mlspine.cli.models:models", "Models and their versions."),
     "trust": ("mlspine.cli.models:trust", "Vouch for a model that came from elsewhere."),
-    "ledger": ("mlspine.cli.govern:ledger", "What was live when, by whom and why; --verify checks the chain."),
+    "ledger": (
+        "mlspine.cli.govern:ledger",
+        "What was live when, by whom and why; --verify checks the chain.",
+    ),
     "up": ("mlspine.cli.project:up", "Start everything this workspace serves."),
     "down": ("mlspine.cli.project:down", "Stop everything this workspace serves."),
     "config": ("mlspine.cli.project:config", "Effective settings, and where each comes from."),

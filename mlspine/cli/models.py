@@ -13,9 +13,16 @@ from mlspine.core.ids import SHORT_HASH
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="The model's name; it becomes part of URLs.")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="The rows it was fitted on: Parquet, CSV or JSON lines.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The rows it was fitted on: Parquet, CSV or JSON lines.",
+)
 @click.option("--target", help="The column of --data that the model predicts.")
-@click.option("--holdout", type=click.Path(path_type=Path), help="Rows the model has not seen, with the same columns.")
+@click.option(
+    "--holdout", type=click.Path(path_type=Path), help="Rows the model has not seen, with the same columns."
+)
 @click.option("--time", "time_column", metavar="COLUMN", help="The column that dates a row.")
 @click.option("--key", "key_column", metavar="COLUMN", help="The column that identifies what a row is about.")
 @click.option("--owner", help="Who answers for it; by default git's user.email.")
@@ -69,7 +76,9 @@ def ship(
         origin=str(file),
         quiet=True,
     )
-    render.emit(version, as_json=as_json, text=lambda: shipped_text(version, workspace=locate(), explain=explain))
+    render.emit(
+        version, as_json=as_json, text=lambda: shipped_text(version, workspace=locate(), explain=explain)
+    )
 
 
 @click.command()
@@ -92,12 +101,22 @@ def models(name: str | None, as_json: bool) -> None:
         render.emit(
             rows,
             as_json=as_json,
-            text=lambda: render.table(shown, head=head, indent="") if rows else "no model yet: mlspine.ship(...)",
+            text=lambda: (
+                render.table(shown, head=head, indent="") if rows else "no model yet: mlspine.ship(...)"
+            ),
         )
         return
     versions = workspace.registry.versions(name)
     lines = [
-        (each.version, each.release_hash[:SHORT_HASH], each.stage, render.when(each.created_at_ms), _metric(each.metric), each.message, each.owner or "-")
+        (
+            each.version,
+            each.release_hash[:SHORT_HASH],
+            each.stage,
+            render.when(each.created_at_ms),
+            _metric(each.metric),
+            each.message,
+            each.owner or "-",
+        )
         for each in versions
     ]
     columns = ("version", "release", "stage", "shipped (UTC)", "quality at ship", "message", "owner")
@@ -122,7 +141,9 @@ def trust(ref: str, reason: str, as_json: bool) -> None:
     render.emit(
         version,
         as_json=as_json,
-        text=lambda: f"{version.model}:{version.version} is trusted, release {version.release_hash[:SHORT_HASH]}\nNext: mlspine serve {version.model}:{version.version}",
+        text=lambda: (
+            f"{version.model}:{version.version} is trusted, release {version.release_hash[:SHORT_HASH]}\nNext: mlspine serve {version.model}:{version.version}"
+        ),
     )
 
 

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from mlspine.core.types import Alert, DriftReport, LabelReceipt, PerformanceReport
     from mlspine.monitoring.status import Claim, EndpointStatus, WorkspaceStatus
 
-VERDICTS = {"healthy": "green", "warming up": "waiting", "alert": "red", "not in production": "red", "cannot answer": "red"}
+VERDICTS = {
+    "healthy": "green",
+    "warming up": "waiting",
+    "alert": "red",
+    "not in production": "red",
+    "cannot answer": "red",
+}
 
 
 @click.command()
@@ -36,7 +42,9 @@ def status(name: str, explain: bool, as_json: bool) -> None:
     workspace = connect()
     read = workspace.status.read(name)
     if name:
-        render.emit(read.endpoints[0], as_json=as_json, text=lambda: _endpoint_text(read.endpoints[0], explain))
+        render.emit(
+            read.endpoints[0], as_json=as_json, text=lambda: _endpoint_text(read.endpoints[0], explain)
+        )
         return
     render.emit(read, as_json=as_json, text=lambda: _workspace_text(read))
 
@@ -85,7 +93,12 @@ def labels() -> None:
 @labels.command()
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--all", "all_matches", is_flag=True, help="A key labels every prediction of it, not only the latest before it.")
+@click.option(
+    "--all",
+    "all_matches",
+    is_flag=True,
+    help="A key labels every prediction of it, not only the latest before it.",
+)
 @render.json_option
 def add(name: str, file: Path, all_matches: bool, as_json: bool) -> None:
     """Add labels to endpoint NAME from FILE: Parquet, CSV or JSON lines with `id` or `key`, `label`, and
@@ -136,7 +149,14 @@ def _workspace_text(read: WorkspaceStatus) -> str:
     if not read.endpoints:
         return f"nothing is served from {read.workspace} yet\nNext: mlspine serve NAME"
     rows = [
-        (render.mark(VERDICTS[each.verdict]), each.name, f"version {each.version}", each.verdict, f"{each.rows:,} rows", each.why)
+        (
+            render.mark(VERDICTS[each.verdict]),
+            each.name,
+            f"version {each.version}",
+            each.verdict,
+            f"{each.rows:,} rows",
+            each.why,
+        )
         for each in read.endpoints
     ]
     lines = [render.table(rows, indent="")]
@@ -161,7 +181,11 @@ def _endpoint_text(status: EndpointStatus, explain: bool) -> str:
         _claims(status.checks),
     ]
     if status.alerts:
-        lines += ["", "Open alerts", *(f"  {alert.severity:<8} {alert.title}: {alert.why}" for alert in status.alerts)]
+        lines += [
+            "",
+            "Open alerts",
+            *(f"  {alert.severity:<8} {alert.title}: {alert.why}" for alert in status.alerts),
+        ]
     if explain:
         speed = status.speed
         lines += [
@@ -175,7 +199,9 @@ def _endpoint_text(status: EndpointStatus, explain: bool) -> str:
 
 def _claims(claims: tuple[Claim, ...]) -> str:
     width = max(len(claim.name) for claim in claims)
-    return "\n".join(f"  {render.mark(claim.state)} {claim.name:<{width}}  {claim.evidence}" for claim in claims)
+    return "\n".join(
+        f"  {render.mark(claim.state)} {claim.name:<{width}}  {claim.evidence}" for claim in claims
+    )
 
 
 def _reports_text(reports: list[DriftReport]) -> str:
@@ -185,7 +211,11 @@ def _reports_text(reports: list[DriftReport]) -> str:
     for report in reports:
         span = f"{render.when(report.from_at_ms)} to {render.when(report.to_at_ms)} UTC"
         lines.append(f"{render.bold(report.endpoint)} {report.severity}  {report.rows:,} rows, {span}")
-        lines += [f"  {verdict.severity:<8} {verdict.name}: {verdict.why}" for verdict in report.features if verdict.severity != "OK"]
+        lines += [
+            f"  {verdict.severity:<8} {verdict.name}: {verdict.why}"
+            for verdict in report.features
+            if verdict.severity != "OK"
+        ]
     return "\n".join(lines)
 
 
@@ -195,7 +225,9 @@ def _alerts_text(found: list[Alert], everything: bool) -> str:
     lines = []
     for alert in found:
         state = f"cleared {render.when(alert.cleared_at_ms)}" if alert.cleared_at_ms else "open"
-        lines.append(f"{alert.severity:<8} {render.bold(alert.title)}  ({state}, since {render.when(alert.opened_at_ms)} UTC)")
+        lines.append(
+            f"{alert.severity:<8} {render.bold(alert.title)}  ({state}, since {render.when(alert.opened_at_ms)} UTC)"
+        )
         lines.append(f"         {alert.why}")
         if not alert.cleared_at_ms:
             lines.append(f"         do: {alert.action}")
@@ -205,12 +237,16 @@ def _alerts_text(found: list[Alert], everything: bool) -> str:
 
 
 def _receipt_text(receipt: LabelReceipt) -> str:
-    lines = [f"{receipt.read:,} labels read: {receipt.matched:,} match a prediction, {receipt.parked:,} wait for one"]
+    lines = [
+        f"{receipt.read:,} labels read: {receipt.matched:,} match a prediction, {receipt.parked:,} wait for one"
+    ]
     if receipt.duplicates:
         lines.append(f"  {receipt.duplicates:,} were known already and changed nothing")
     if receipt.examples_unmatched:
         lines.append(f"  not in the log of {receipt.endpoint}: {', '.join(receipt.examples_unmatched)}")
-        lines.append(f'  see which ids are: mlspine log {receipt.endpoint} "select _id, _row, _key from outcomes limit 5"')
+        lines.append(
+            f'  see which ids are: mlspine log {receipt.endpoint} "select _id, _row, _key from outcomes limit 5"'
+        )
     return "\n".join([*lines, f"Next: mlspine quality {receipt.endpoint}"])
 
 

@@ -68,11 +68,19 @@ def follow(directory: Path) -> None:
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="Where predictions are answered (default 8080).")
-@click.option("--control-port", type=click.IntRange(1, 65535), help="Where the control API listens (default 8081).")
-@click.option("--detach/--foreground", default=True, help="Return when ready (default), or stay and follow the log.")
-@click.option("--notify", multiple=True, metavar="URL", help="Where alerts go: a URL or command:PROGRAM; repeatable.")
+@click.option(
+    "--control-port", type=click.IntRange(1, 65535), help="Where the control API listens (default 8081)."
+)
+@click.option(
+    "--detach/--foreground", default=True, help="Return when ready (default), or stay and follow the log."
+)
+@click.option(
+    "--notify", multiple=True, metavar="URL", help="Where alerts go: a URL or command:PROGRAM; repeatable."
+)
 @render.json_option
-def up(port: int | None, control_port: int | None, detach: bool, notify: tuple[str, ...], as_json: bool) -> None:
+def up(
+    port: int | None, control_port: int | None, detach: bool, notify: tuple[str, ...], as_json: bool
+) -> None:
     """Start everything this workspace serves, and keep it running after this command returns.
 
     \b
@@ -82,8 +90,15 @@ def up(port: int | None, control_port: int | None, detach: bool, notify: tuple[s
     """
     workspace = start(port=port, control_port=control_port, notify=notify)
     endpoints = workspace.deployment.endpoints()
-    rows = [(each.name, f"version {each.current.version}", f"{workspace.predictions_url}/endpoints/{each.name}") for each in endpoints]
-    told = {"control_url": workspace.control_url, "predictions_url": workspace.predictions_url, "endpoints": endpoints}
+    rows = [
+        (each.name, f"version {each.current.version}", f"{workspace.predictions_url}/endpoints/{each.name}")
+        for each in endpoints
+    ]
+    told = {
+        "control_url": workspace.control_url,
+        "predictions_url": workspace.predictions_url,
+        "endpoints": endpoints,
+    }
     listed = render.table(rows) if rows else "  nothing is served yet: mlspine serve NAME"
     text = f"control at {workspace.control_url}, predictions at {workspace.predictions_url}\n{listed}\nStop with: mlspine down"
     render.emit(told, as_json=as_json, text=lambda: text)

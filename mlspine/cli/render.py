@@ -13,7 +13,9 @@ import msgspec
 COLOURS = {"green": "green", "amber": "yellow", "red": "red", "waiting": "blue"}
 MARKS = {"green": "✓", "amber": "○", "red": "✗", "waiting": "…"}
 
-json_option: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+json_option: Callable[[Any], Any] = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON for machines."
+)
 
 
 def emit(value: object, *, as_json: bool, text: Callable[[], str]) -> None:
@@ -45,7 +47,9 @@ def table(rows: Iterable[Sequence[object]], *, head: Sequence[str] = (), indent:
     lines = []
     for row in cells:
         padded = [
-            " " * (width - len(click.unstyle(cell))) + cell if to_right else cell + " " * (width - len(click.unstyle(cell)))
+            " " * (width - len(click.unstyle(cell))) + cell
+            if to_right
+            else cell + " " * (width - len(click.unstyle(cell)))
             for cell, width, to_right in zip(row, widths, right, strict=True)
         ]
         lines.append(indent + "  ".join(padded).rstrip())

@@ -82,7 +82,8 @@ class Commands:
 
     def ledger(self) -> list[LedgerEntry]:
         """Every recorded change, oldest first."""
-        return self._run(list[LedgerEntry], "ledger", "--limit", "1000")
+        lines = self._said("ledger", "--limit", "1000").splitlines()
+        return [msgspec.json.decode(line, type=LedgerEntry) for line in lines]
 
     def verify_ledger(self) -> LedgerCheck:
         """The chain, recomputed."""
@@ -101,6 +102,10 @@ class Commands:
             opened.close()
 
     def _run(self, kind: type[T], *words: str) -> T:
+        return msgspec.json.decode(self._said(*words), type=kind)
+
+    def _said(self, *words: str) -> bytes:
+        """What a command prints with --json; raises Unavailable with its own words when it fails."""
         done = subprocess.run(
             [sys.executable, "-m", "mlspine", *words, "--json"],
             env={**os.environ, "MLSPINE_WORKSPACE": str(self.workspace)},
@@ -116,4 +121,4 @@ class Commands:
                 details=said[:20],
                 hint=f"its workspace is {self.workspace}; logs are in {self.workspace / 'run'}",
             )
-        return msgspec.json.decode(done.stdout, type=kind)
+        return done.stdout

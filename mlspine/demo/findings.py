@@ -204,7 +204,7 @@ def traffic_by_month(flights: pd.DataFrame) -> tuple[MonthTraffic, ...]:
 def compare(
     flights: pd.DataFrame, *, first: Array, second: Array, newest: Array, min_rows: int = 500
 ) -> tuple[Comparison, ...]:
-    """AUC of three models on the same labelled flights of each month, and the gain of the second over the first.
+    """AUC of three models on the same labelled flights of each month, and the second's gain over the first.
 
     flights: rows in order; first, second, newest: their scores, shape (n,). Flights of one day share their
     weather and their queues, so intervals come from resampling whole days.

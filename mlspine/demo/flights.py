@@ -44,7 +44,6 @@ TARGET = (
 ARRIVED = "arrived_at"  # actual arrival, UTC: when the label can be known; NaT when the flight never arrived
 
 LATE_MINUTES = 15
-WEATHER_MAX_AGE_HOURS = 3
 _NEW_YORK = "America/New_York"
 _FLIGHT_COLUMNS = [
     *(
@@ -140,24 +139,18 @@ def assemble(flights: pd.DataFrame, weather: pd.DataFrame, airports: pd.DataFram
 
 
 def weather_known_at(origin: pd.Series, at: pd.Series, weather: pd.DataFrame) -> pd.DataFrame:
-    """The last hour of weather that was complete at each moment, nulls where none is at most three hours old.
+    """The last complete hour of weather at each moment; nulls where the table lacks that hour.
 
-    origin, at: airport and UTC time per row, ordered by time.
-    weather: hourly rows; `time_hour` is the UTC time at which the hour begins.
+    origin, at: airport and UTC time per row. weather: hourly rows, `time_hour` the UTC start of the hour.
     """
     import pandas as pd
 
-    known_at = pd.to_datetime(weather["time_hour"], utc=True) + pd.Timedelta(hours=1)
-    hourly = weather[["origin", *WEATHER]].assign(known_at=known_at.dt.as_unit("ms")).sort_values("known_at")
-    asked = pd.DataFrame({"origin": origin, "known_at": at.dt.as_unit("ms")})
-    joined = pd.merge_asof(
-        asked,
-        hourly,
-        on="known_at",
-        by="origin",
-        direction="backward",
-        tolerance=pd.Timedelta(hours=WEATHER_MAX_AGE_HOURS),
+    begins = pd.to_datetime(weather["time_hour"], utc=True)
+    hourly = weather[["origin", *WEATHER]].assign(hour=begins.dt.as_unit("ms"))
+    asked = pd.DataFrame(
+        {"origin": origin, "hour": (at.dt.floor("h") - pd.Timedelta(hours=1)).dt.as_unit("ms")}
     )
+    joined = asked.merge(hourly, on=["origin", "hour"], how="left", validate="many_to_one")
     return joined.set_index(asked.index)[list(WEATHER)].astype("float64")
 
 
@@ -211,8 +204,8 @@ def build_model() -> Pipeline:
     )
     # Shallow, heavily smoothed trees: three months hold few storms, and deeper ones learn them by heart.
     trees = HistGradientBoostingClassifier(
-        max_iter=150,
-        learning_rate=0.05,
+        max_iter=60,
+        learning_rate=0.1,
         max_leaf_nodes=15,
         min_samples_leaf=200,
         l2_regularization=5.0,

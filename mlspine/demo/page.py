@@ -378,8 +378,8 @@ def _traffic(traffic: Traffic) -> dict[str, Any]:
     return {
         "caption": (
             f"{traffic.requests:,} requests, {traffic.replay_s:.0f} s apart from the switches; {what}"
-            f" took {duration(traffic.answer_p50_s)} in the median and {duration(traffic.answer_p99_s)} at 99%."
-            " Grey: flights without a label, cancelled or diverted."
+            f" took {duration(traffic.answer_p50_s)} in the median and {duration(traffic.answer_p99_s)} at"
+            " 99%. Grey: flights without a label, cancelled or diverted."
         ),
         "rows": [
             {

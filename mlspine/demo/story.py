@@ -64,14 +64,14 @@ HOUR_CONNECTIONS = 2
 FULL_CONNECTIONS = 64
 LOG_WAIT_S = 20.0
 NOTES = (
-    "Weather of an hour counts as known when the hour is over: the tables file an observation made at 05:51, and"
-    " the rain until then, under 05:00. Joined to a flight at 05:15 it would look 36 minutes ahead.",
+    "Weather of an hour counts as known when the hour is over: the tables file an observation made at 05:51,"
+    " and the rain until then, under 05:00. Joined to a flight at 05:15 it would look 36 minutes ahead.",
     "Cancelled and diverted flights are asked about like all others, since nobody knows at the scheduled"
     " departure; their label never comes, so measured quality speaks of flights that arrived.",
     "A label can be known when the plane has landed, and is handed in with the month's file after that.",
     "Months are UTC: the last evening in New York belongs to the next month, and 31 December to January.",
-    'The newer release keeps the winter it was first fitted on. "Newest only" is the same model fitted on April'
-    " to mid-July alone, never shipped: what forgetting the winter would have cost, or gained.",
+    'The newer release keeps the winter it was first fitted on. "Newest only" is the same model fitted on'
+    " April to mid-July alone, never shipped: what forgetting the winter would have cost, or gained.",
     "Intervals of monthly quality treat flights as independent; those of the gain resample whole days.",
 )
 

@@ -195,7 +195,13 @@ def answer(facts: Facts) -> EndpointStatus:
         model=facts.endpoint.model,
         version=facts.endpoint.current.version,
         release_hash=facts.endpoint.current.release_hash,
-        questions=(_to_production(facts), _data_reaches(facts), quality, _updated(facts), _rolled_back(facts)),
+        questions=(
+            _to_production(facts),
+            _data_reaches(facts),
+            quality,
+            _updated(facts),
+            _rolled_back(facts),
+        ),
         checks=(
             _code(facts),
             _artefact(facts),
@@ -261,7 +267,9 @@ def _next_step(facts: Facts, quality: Claim) -> str:
 def _infrastructure(facts: Facts) -> Claim:
     speed = facts.speed
     if speed is None:
-        return Claim(name="infrastructure", state="red", evidence="the serving process does not answer: mlspine up")
+        return Claim(
+            name="infrastructure", state="red", evidence="the serving process does not answer: mlspine up"
+        )
     if speed.requests == 0:
         return Claim(name="infrastructure", state="waiting", evidence="running; no request since it started")
     failed = speed.failures / speed.requests
@@ -269,7 +277,9 @@ def _infrastructure(facts: Facts) -> Claim:
         f"{speed.requests:,} requests, {failed:.2%} failed; P50 {speed.p50_s * 1e3:.1f} ms,"
         f" P95 {speed.p95_s * 1e3:.1f} ms, P99 {speed.p99_s * 1e3:.1f} ms"
     )
-    return Claim(name="infrastructure", state="red" if failed > facts.error_rate else "green", evidence=evidence)
+    return Claim(
+        name="infrastructure", state="red" if failed > facts.error_rate else "green", evidence=evidence
+    )
 
 
 def _data(facts: Facts) -> Claim:
@@ -307,7 +317,9 @@ def _quality(facts: Facts) -> Claim:
     hint = f"no labels yet: mlspine labels add {facts.endpoint.name} FILE"
     metric = facts.version.metric if facts.version else None
     if metric is not None and metric.interval is not None:
-        return Claim(name="quality", state="amber", evidence=f"{_figure(metric)} at ship ({metric.rows_from}); {hint}")
+        return Claim(
+            name="quality", state="amber", evidence=f"{_figure(metric)} at ship ({metric.rows_from}); {hint}"
+        )
     why = f"not estimable at ship ({metric.reason})" if metric else "not estimable at ship"
     return Claim(name="quality", state="red", evidence=f"{why}; {hint}")
 
@@ -320,7 +332,9 @@ def _to_production(facts: Facts) -> Claim:
     if facts.version is None:
         return Claim(name="how it gets to production", state="red", evidence="nothing is live")
     proof = facts.proof
-    proved = f"; {proof.reproduced_rows} of {proof.recorded_rows} recorded predictions reproduced" if proof else ""
+    proved = (
+        f"; {proof.reproduced_rows} of {proof.recorded_rows} recorded predictions reproduced" if proof else ""
+    )
     text = f"version {current.version}, put live with `mlspine {current.cause}` by {current.actor}{proved}"
     exercised = facts.speed is not None and proof is not None and proof.recorded_rows > 0
     return Claim(name="how it gets to production", state="green" if exercised else "amber", evidence=text)
@@ -332,7 +346,9 @@ def _data_reaches(facts: Facts) -> Claim:
         return Claim(name=name, state="waiting", evidence="over HTTP; no row has arrived yet")
     ago_s = max(0, facts.now_ms - facts.log.last_received_at_ms) / 1000
     return Claim(
-        name=name, state="green", evidence=f"over HTTP: {facts.log.rows:,} rows recorded, the last {_ago(ago_s)} ago"
+        name=name,
+        state="green",
+        evidence=f"over HTTP: {facts.log.rows:,} rows recorded, the last {_ago(ago_s)} ago",
     )
 
 
@@ -342,16 +358,18 @@ def _updated(facts: Facts) -> Claim:
     by_hand = f"ship again, then mlspine promote {facts.endpoint.name} VERSION"
     if not promoted:
         return Claim(name=name, state="amber", evidence=f"by hand, not done yet: {by_hand}")
-    return Claim(
-        name=name, state="green", evidence=f"by hand, done so far: {len(promoted)}; {by_hand}"
-    )
+    return Claim(name=name, state="green", evidence=f"by hand, done so far: {len(promoted)}; {by_hand}")
 
 
 def _rolled_back(facts: Facts) -> Claim:
     name = "how it is rolled back"
     done = [revision for revision in facts.revisions if revision.cause == "rollback"]
     target = facts.endpoint.previous
-    way = f"to version {target.version}, kept warm" if target else 'to "cannot answer": there is no earlier release'
+    way = (
+        f"to version {target.version}, kept warm"
+        if target
+        else 'to "cannot answer": there is no earlier release'
+    )
     text = f"mlspine rollback {facts.endpoint.name}: {way}"
     if done:
         took = facts.switch_times.get(str(done[-1].number), 0.0)
@@ -369,7 +387,9 @@ def _code(facts: Facts) -> Claim:
         return Claim(name="code versioned", state="red", evidence="shipped outside a git repository")
     if dirty:
         return Claim(
-            name="code versioned", state="amber", evidence=f"commit {commit[:10]} and uncommitted changes, both kept"
+            name="code versioned",
+            state="amber",
+            evidence=f"commit {commit[:10]} and uncommitted changes, both kept",
         )
     return Claim(name="code versioned", state="green", evidence=f"commit {commit[:10]}")
 
@@ -397,10 +417,14 @@ def _automated(facts: Facts) -> Claim:
 def _reliability(facts: Facts) -> Claim:
     if facts.log.dropped_rows:
         return Claim(
-            name="data reliability", state="red", evidence=f"{facts.log.dropped_rows:,} rows could not be recorded"
+            name="data reliability",
+            state="red",
+            evidence=f"{facts.log.dropped_rows:,} rows could not be recorded",
         )
     if facts.log.rows == 0:
-        return Claim(name="data reliability", state="waiting", evidence="types are checked on every request; none yet")
+        return Claim(
+            name="data reliability", state="waiting", evidence="types are checked on every request; none yet"
+        )
     return Claim(
         name="data reliability",
         state="green",
@@ -413,7 +437,9 @@ def _documentation(facts: Facts) -> Claim:
         return Claim(name="documentation", state="red", evidence="nothing is live")
     docs = facts.url.partition("/endpoints/")[0] + "/docs"
     if not facts.version.owner or facts.version.owner_assumed:
-        whose = f"owner {facts.version.owner} is assumed from git" if facts.version.owner else "nobody owns it"
+        whose = (
+            f"owner {facts.version.owner} is assumed from git" if facts.version.owner else "nobody owns it"
+        )
         return Claim(name="documentation", state="amber", evidence=f"{docs}; {whose}")
     state: State = "green" if facts.speed is not None else "amber"
     return Claim(name="documentation", state=state, evidence=f"{docs}; owner {facts.version.owner}")

@@ -12,6 +12,7 @@ Times are timestamps in UTC. Everything goes through DuckDB; neither pandas nor 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -203,9 +204,16 @@ def _timestamps(at_ms: Array) -> Array:
 
 def connect() -> duckdb.DuckDBPyConnection:
     """A DuckDB of its own, in memory and bounded; it fetches and loads no extensions."""
-    connection = duckdb.connect(config={"memory_limit": _MEMORY, "autoinstall_known_extensions": "false"})
-    connection.execute("set preserve_insertion_order = true")
-    return connection
+    # What does not fit into memory spills there, not into a folder of wherever the process was started.
+    spill = Path(tempfile.gettempdir()) / f"mlspine-duckdb-{uuid7()}"
+    return duckdb.connect(
+        config={
+            "memory_limit": _MEMORY,
+            "temp_directory": str(spill),
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
+    )
 
 
 def write(connection: duckdb.DuckDBPyConnection, path: Path, columns: Columns, types: dict[str, str]) -> int:

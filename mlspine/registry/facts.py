@@ -45,7 +45,7 @@ class Found(NamedTuple):
 def captured(found: Found, said: Said) -> dict[str, Any]:
     """Everything that was captured, as JSON. Nothing in it names the machine or its user."""
     table, baseline, release = found.table, found.baseline, found.built.release
-    return {
+    facts = {
         "code": msgspec.to_builtins(found.code.state),
         "diff": found.code.diff,
         "script": script(),
@@ -80,6 +80,9 @@ def captured(found: Found, said: Said) -> dict[str, Any]:
         "transform": found.transformed,
         "questions": list(_questions(found)),
     }
+    # As it will be read back from the store: lists for tuples, and nothing that JSON cannot carry.
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(facts))
+    return plain
 
 
 def missing(found: Found, said: Said) -> tuple[str, ...]:

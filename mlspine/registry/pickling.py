@@ -100,12 +100,9 @@ def distribution_version(name: str) -> str | None:
 
 def freeze() -> dict[str, str]:
     """Every installed distribution with its version."""
-    found = {
-        _normal(each.metadata["Name"]): each.version
-        for each in importlib.metadata.distributions()
-        if each.metadata["Name"]
-    }
-    return dict(sorted(found.items()))
+    # Each look at `metadata` parses the file again.
+    read = [each.metadata for each in importlib.metadata.distributions()]
+    return dict(sorted((_normal(each["Name"]), each["Version"]) for each in read if each["Name"]))
 
 
 @functools.cache
@@ -172,12 +169,11 @@ def _by_value(names: list[str]) -> Iterator[None]:
 
 
 def _is_local(module: str) -> bool:
-    return not (
-        module in ("__main__", "__mp_main__", "mlspine")
-        or module in sys.stdlib_module_names
-        or module in sys.builtin_module_names
-        or module in distributions()
-    )
+    if module in ("__main__", "__mp_main__", "mlspine") or module in sys.stdlib_module_names:
+        return False
+    if module not in distributions():
+        distributions.cache_clear()  # it may have been installed since, as notebooks do
+    return module not in distributions()
 
 
 def _distribution(module: str) -> str:

@@ -127,7 +127,7 @@ class Registry:
     def _with_owner(
         self, tx: Transaction, known: ModelVersion, prepared: Prepared, actor: Actor
     ) -> ModelVersion:
-        if not prepared.owner or prepared.owner_assumed or prepared.owner == known.owner and not known.owner_assumed:
+        if not prepared.owner or prepared.owner_assumed or (prepared.owner == known.owner and not known.owner_assumed):
             return known
         store.set_owner(tx, known.model, known.version, prepared.owner)
         self._governance.record(

@@ -88,7 +88,7 @@ class Record(Protocol):
 
 
 class Batcher:
-    """What both kinds share: the queue with its bound, splitting, and finding the request that breaks a call."""
+    """What both kinds share: the queue with its bound, and splitting answers back."""
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ class LoopBatcher(Batcher):
             self._resolve(requests, columns, _checked(self._predict(columns), requests))
         except MlspineError as exc:
             self._fail(requests, exc)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 (a model may raise anything; refusal() tells or logs it)
             if len(requests) > 1:
                 half = len(requests) // 2
                 self._answer(requests[:half])
@@ -210,7 +210,7 @@ class LoopBatcher(Batcher):
             self._resolve([request], columns, _checked(join(parts), [request]))
         except MlspineError as exc:
             self._fail([request], exc)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 (a model may raise anything; refusal() tells or logs it)
             self._fail([request], refusal(exc, healthy=self._canned()))
 
 
@@ -235,9 +235,11 @@ class WorkerBatcher(Batcher):
 
     async def _run(self) -> None:
         await asyncio.sleep(0)  # let the other requests of this turn arrive
-        while self._queue:
-            await self._answer(self._take())
-        self._running = None
+        try:
+            while self._queue:
+                await self._answer(self._take())
+        finally:
+            self._running = None
 
     async def _answer(self, requests: list[Request]) -> None:
         try:
@@ -245,7 +247,7 @@ class WorkerBatcher(Batcher):
             self._resolve(requests, columns, _checked(await self._predict(columns), requests))
         except MlspineError as exc:
             self._fail(requests, exc)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 (a model may raise anything; refusal() tells or logs it)
             if len(requests) > 1:
                 half = len(requests) // 2
                 await self._answer(requests[:half])
@@ -261,7 +263,7 @@ class ModelError(Exception):
 def refusal(exc: Exception, *, healthy: bool) -> MlspineError:
     """What to tell the caller whose rows the model failed on.
 
-    healthy: whether the model still answers its recorded row. If so these values are to blame; else the model is.
+    healthy: whether the model still answers its recorded row. If so the values are to blame, else the model.
     """
     said = str(exc) if isinstance(exc, ModelError) else f"{type(exc).__name__}: {exc}"
     said = said.strip().replace("\n", " ")[:300]

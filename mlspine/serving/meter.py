@@ -38,6 +38,7 @@ class Meter:
         self.latency = Histogram(LATENCY_BOUNDS_S)
         self.call_rows = Histogram(ROWS_BOUNDS)
         self.rows = 0
+        self.unanswerable = 0  # of the 503s, those of an endpoint rolled back to nothing
         self._recent = array("d", bytes(8 * RECENT))
         self._seen = 0
 
@@ -66,7 +67,7 @@ class Meter:
         p50, p95, p99 = self.quantiles_s()
         return {
             "requests": self._seen,
-            "failures": sum(count for code, count in self.codes.items() if code >= 500),
+            "failures": sum(count for code, count in self.codes.items() if code >= 500) - self.unanswerable,
             "refused": sum(count for code, count in self.codes.items() if 400 <= code < 500),
             "codes": {str(code): count for code, count in sorted(self.codes.items())},
             "rows": self.rows,

@@ -1,4 +1,4 @@
-"""The inference process apart from HTTP: commands from control, the plan on disk, and keeping control alive."""
+"""The inference process apart from HTTP: commands from control, the plan on disk, keeping control alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was answered, on its way to the spool: one list append per model call, everything else off the path."""
+"""What was answered, on its way to the spool: one list append per model call, all else off the path."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from mlspine.core.columns import concat
@@ -153,7 +154,14 @@ class Recorder:
             oldest = self._backlog.popleft()
             self._backlog_bytes -= oldest.size_bytes
             self.dropped_rows += oldest.rows
+            self._tell_of_loss(oldest.rows + oldest.batch.dropped_rows)
         self._changed.set()
+
+    def _tell_of_loss(self, rows: int) -> None:
+        """Let the next batch that reaches the disk say how many rows before it did not."""
+        first = self._backlog[0]
+        batch = msgspec.structs.replace(first.batch, dropped_rows=first.batch.dropped_rows + rows)
+        self._backlog[0] = first._replace(batch=batch)
 
     async def _write_regularly(self) -> None:
         loop = asyncio.get_running_loop()
@@ -210,7 +218,7 @@ def make_batch(calls: Sequence[Call]) -> Batch:
 
 
 def _event_times(requests: Sequence[Request], column: np.ndarray[Any, Any] | None) -> list[int]:
-    """Per row: the time column, else the request's header, else the time of receipt; [] when all are the last."""
+    """Per row: the time column, else the request's header, else the time of receipt; [] if all are that."""
     if column is None and all(request.event_at_ms is None for request in requests):
         return []
     of_request = [

@@ -8,7 +8,7 @@ import uuid
 
 from mlspine.core.errors import Invalid
 
-# Seeded from the system once: ids must not collide, but need not be unguessable, and a system call per request costs.
+# Seeded from the system once: ids must not collide but may be guessed, and a system call per request costs.
 _random = random.Random(os.urandom(32))
 _VERSION = 7 << 76
 _VARIANT = 2 << 62

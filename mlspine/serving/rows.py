@@ -42,7 +42,7 @@ class Table(NamedTuple):
 
 
 class RowCodec:
-    """Reads rows of one schema. `also` are columns the model does not take, which a row may bring or leave out."""
+    """Reads rows of one schema. `also` are columns the model does not take, which a row may bring or not."""
 
     def __init__(self, schema: Schema, *, also: Iterable[Field] = ()) -> None:
         self.schema = schema
@@ -70,7 +70,7 @@ class RowCodec:
                 structs = self._list.decode(body) if body[:1] == b"[" else self._body.decode(body).rows
                 if structs:
                     return self._table(list(map(msgspec.structs.astuple, structs)))
-            except (msgspec.DecodeError, ValueError, RecursionError):
+            except (msgspec.DecodeError, ValueError, RecursionError, Invalid):
                 pass  # read again below, to accept or to explain
         return self._decode_slowly(parse_json(body))
 
@@ -259,7 +259,9 @@ def parse_json(body: bytes) -> Any:
     except RecursionError as exc:
         raise Invalid("the body is nested too deeply to be read", hint="send flat rows") from exc
     except msgspec.DecodeError as exc:
-        where = "it is empty" if not body.strip() else str(exc)
+        where = str(exc)
+        if "(byte" not in where:
+            where = f"it ends too early, at byte {len(body)}" if body.strip() else "it is empty"
         raise Invalid(f"the body is not JSON: {where}", hint='send e.g. {"rows": [{...}]}') from exc
 
 

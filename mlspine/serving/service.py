@@ -1,7 +1,7 @@
 """The door of serving: which release answers for which endpoint, and changing that without a lost request.
 
-Lives in one event loop. Loading happens in a thread; what a request sees changes in one step on the loop, so a
-request belongs to the release it began on.
+Lives in one event loop. Loading happens in a thread; what a request sees changes in one step on the loop, so
+a request belongs to the release it began on.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from mlspine.serving.worker import DEADLINE_S, Worker
 log = logging.getLogger(__name__)
 
 READY_FOR_S = 1.0  # how long a canned prediction counts
+LOOK_TIMEOUT_S = 2.0
 CANNOT_ANSWER = "cannot-answer"
 
 
@@ -152,7 +153,7 @@ class ServedEndpoint:
         return self._batcher.submit(request)
 
     def example_rows(self) -> list[dict[str, Any]]:
-        """A recorded row as JSON values, so that an example works as it stands; empty when none was recorded."""
+        """A recorded row as JSON values, so that an example works as it stands; empty without one."""
         return to_jsonable_rows(self.runner.loaded.canned[0], self.signature.inputs)
 
 
@@ -224,7 +225,7 @@ class Serving:
         return MappingProxyType(self._endpoints)
 
     def endpoint(self, name: str) -> ServedEndpoint:
-        """The endpoint of that name; raises NotFound listing what is served, Unavailable when it cannot answer."""
+        """The endpoint of that name; raises NotFound listing what is served, Unavailable if it is silent."""
         found = self._endpoints.get(name)
         if found is None:
             near = closest(name, self._endpoints)
@@ -236,7 +237,7 @@ class Serving:
         return found
 
     async def why_not_ready(self, name: str) -> str:
-        """ "" when the endpoint answers and reproduces its first recorded row, else the reason; kept for a second."""
+        """Why the endpoint does not answer or reproduce its first recorded row, "" when it does."""
         found = self._endpoints.get(name)
         if found is None:
             return f"no endpoint {name!r}"
@@ -245,18 +246,15 @@ class Serving:
         return await self._readiness.why_not(found.runner)
 
     async def why_process_not_ready(self) -> str:
-        """ "" when every endpoint meant to answer does, else the first reason."""
+        """Why some endpoint that is meant to answer does not, "" when all do."""
         if self._plan is None:
             return "releases are being loaded"
         if not self._endpoints:
             return "no endpoint is served"
-        for name, endpoint in self._endpoints.items():
-            if endpoint.planned.live is None:
-                continue  # silent on purpose
-            why = await self.why_not_ready(name)
-            if why:
-                return f"{name}: {why}"
-        return ""
+        # Those without a live release are silent on purpose.
+        names = [name for name, each in self._endpoints.items() if each.planned.live is not None]
+        reasons = await asyncio.gather(*map(self.why_not_ready, names))
+        return next((f"{name}: {why}" for name, why in zip(names, reasons, strict=True) if why), "")
 
     # ------------------------------------------------------------ what control asks
 
@@ -424,10 +422,10 @@ class Serving:
         return record
 
     async def _load_together(self, plan: Plan) -> None:
-        """Load side by side what the plan names: most of a start is models waking up in processes of their own.
+        """Load what the plan names side by side: much of a start is models waking up in their own processes.
 
-        A release that fails here is asked for again, and its failure told, when its endpoint is put together; of
-        a warm one the failure is worth a line, not a refusal.
+        A release that fails here is asked for again, and its failure told, when its endpoint is put together;
+        of a warm one the failure is worth a line, not a refusal.
         """
         live = {each.live.release_hash: each.live for each in plan.endpoints if each.live is not None}
         warm = {each.warm.release_hash: each.warm for each in plan.endpoints if each.warm is not None}
@@ -438,7 +436,7 @@ class Serving:
                 log.warning("the release to roll back to cannot be loaded", extra={"why": str(result)})
 
     def _swap(self, after: Sequence[ServedEndpoint | SilentEndpoint]) -> int:
-        """Put all of it in place in one step; returns when the last request on a release that left had begun."""
+        """Put it all in place in one step; returns when the last request on what left had begun."""
         before, self._endpoints = self._endpoints, {each.name: each for each in after}
         left = [
             each
@@ -482,30 +480,48 @@ class Serving:
 
 
 class Readiness:
-    """Canned predictions and untouched files, asked at most once a second per release."""
+    """Canned predictions and untouched files, looked at at most once a second per release.
+
+    Never keeps its caller for longer than LOOK_TIMEOUT_S: a slow model does not make the process look dead.
+    """
 
     def __init__(self, timer: Callable[[], float]) -> None:
         self._timer = timer
         self._kept: dict[int, tuple[float, str]] = {}
+        self._looks: dict[int, asyncio.Task[str]] = {}
         self._files: dict[int, tuple[tuple[tuple[str, int, int], ...], str]] = {}
 
     async def why_not(self, runner: Runner) -> str:
-        """ "" when ready, else why not."""
-        at, why = self._kept.get(id(runner), (-READY_FOR_S, ""))
-        if self._timer() - at < READY_FOR_S:
-            return why
-        why = await asyncio.to_thread(self._damage, runner)
-        if not why and not await runner.healthy():
-            why = "its first recorded prediction is not reproduced"
-        self._kept[id(runner)] = (self._timer(), why)
-        return why
+        """Why the release is not ready, "" when it is."""
+        key = id(runner)
+        known = self._kept.get(key)
+        if known is not None and self._timer() - known[0] < READY_FOR_S:
+            return known[1]
+        look = self._looks.get(key)
+        if look is None:
+            look = self._looks[key] = asyncio.get_running_loop().create_task(self._look(runner))
+        await asyncio.wait([look], timeout=LOOK_TIMEOUT_S)
+        if look.done():
+            return look.result()
+        return known[1] if known is not None else "its first recorded prediction is slow to come"
 
     def forget(self, runner: Runner) -> None:
+        """Nothing more will be asked of this runner."""
         self._kept.pop(id(runner), None)
         self._files.pop(id(runner), None)
 
+    async def _look(self, runner: Runner) -> str:
+        try:
+            why = await asyncio.to_thread(self._damage, runner)
+            if not why and not await runner.healthy():
+                why = "its first recorded prediction is not reproduced"
+            self._kept[id(runner)] = (self._timer(), why)
+            return why
+        finally:
+            self._looks.pop(id(runner), None)
+
     def _damage(self, runner: Runner) -> str:
-        """What is wrong with the release on disk, "" when nothing; digests are taken only when files changed."""
+        """What is wrong with the release on disk, "" when nothing; files are read only when they changed."""
         planned = runner.loaded.planned
         stamp, why = self._files.get(id(runner), ((), ""))
         try:
@@ -524,7 +540,7 @@ class Readiness:
 
 
 def _answers_alike(before: ServedEndpoint, planned: PlannedEndpoint) -> bool:
-    """Whether a new plan leaves the endpoint's answers and records as they are (another warm release does)."""
+    """Whether a new plan leaves the endpoint's answers and records as they are: another warm one does."""
     return (before.planned.revision, before.live, before.planned.log) == (
         planned.revision,
         planned.live,

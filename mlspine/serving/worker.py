@@ -50,6 +50,8 @@ class Worker:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._turn = asyncio.Lock()  # one command at a time
+        self._starting: asyncio.Task[Proof] | None = None
+        self._stopped = False
         self._pause_s = FIRST_PAUSE_S
         self._next_start_at = 0.0
         self.restarts = 0
@@ -61,14 +63,14 @@ class Worker:
 
     async def start(self) -> Proof:
         """Start the process, load the release in it and prove it; raises what `runtime.load` raises."""
-        async with self._turn:
-            return await self._start()
+        self._starting = asyncio.get_running_loop().create_task(self._start())
+        return await self._starting
 
     async def predict(self, columns: Columns) -> Outputs:
         """Call the model. A process that died meanwhile is started again and the rows are sent once more.
 
-        Raises ModelError for what the model itself raised, Unavailable beyond the deadline or when the process
-        cannot be kept alive.
+        Raises ModelError for what the model itself raised, Unavailable beyond the deadline or when the
+        process cannot be kept alive.
         """
         arguments = {"columns": pack_columns(columns)}
         try:
@@ -79,7 +81,6 @@ class Worker:
                     log.warning("model process died in a call, trying once more", extra=self._names())
                     reply = await self._ask("predict", **arguments)
         except TimeoutError as exc:
-            self._kill()
             raise Unavailable(
                 f"the model did not answer within {self._deadline_s:g} s", hint="send fewer rows at once"
             ) from exc
@@ -91,7 +92,10 @@ class Worker:
         return unpack_outputs(reply)
 
     async def healthy(self) -> bool:
-        """Whether the process answers and still reproduces its first recorded row."""
+        """Whether the process answers and still reproduces its first recorded row; True while it is busy,
+        since a call has a deadline of its own."""
+        if self._turn.locked():
+            return self.pid > 0 and (self._starting is None or self._starting.done())
         try:
             async with asyncio.timeout(self._deadline_s), self._turn:
                 return bool(await self._ask("health"))
@@ -99,16 +103,18 @@ class Worker:
             return False
 
     async def stop(self) -> None:
-        """End the process."""
-        async with self._turn:
-            self._kill()
+        """End the process for good; whoever still waits for an answer is told so."""
+        self._stopped = True
+        if self._starting is not None:
+            self._starting.cancel()
+        self._kill()
 
     # ------------------------------------------------------------ inside
 
     async def _start(self) -> Proof:
         near, far = socket.socketpair()
         with far:
-            # From the thread of the event loop on purpose: Linux ends the child when the thread that made it ends.
+            # Made from the loop's own thread: Linux ends a child when the thread that made it ends.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "mlspine.serving.worker", "--socket", str(far.fileno())],
                 pass_fds=[far.fileno()],
@@ -125,24 +131,32 @@ class Worker:
                 f"the process of release {self._planned.release_hash[:SHORT_HASH]} ended while loading it",
                 hint="its last words are in run/inference-0.log of the workspace",
             ) from exc
-        except MlspineError:
+        except (MlspineError, asyncio.CancelledError):
             self._kill()
             raise
         return msgspec.convert(proof, type=Proof)
 
     async def _ask(self, op: str, **arguments: Any) -> Any:
-        if not self.pid or self._writer is None:
-            await self._restart()
+        await self._alive()
         try:
             return await self._exchange(op, **arguments)
-        except EOFError:
-            self._kill()
-            raise
-        except asyncio.CancelledError:
-            self._kill()  # its answer would be taken for that of the next command
+        except (EOFError, asyncio.CancelledError):
+            self._kill()  # a late answer would be taken for that of the next command
             raise
 
-    async def _restart(self) -> None:
+    async def _alive(self) -> None:
+        """Wait for a process with the release loaded, starting one if there is none.
+
+        Starting goes on when whoever waited for it has run out of time: loading may outlast a deadline.
+        """
+        if self._stopped:
+            raise Unavailable("this release is no longer served", hint="send again")
+        if self._starting is None or (self._starting.done() and not self.pid):
+            self._starting = asyncio.get_running_loop().create_task(self._restart())
+        if not self._starting.done():
+            await asyncio.shield(self._starting)
+
+    async def _restart(self) -> Proof:
         wait_s = self._next_start_at - time.monotonic()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
@@ -152,7 +166,7 @@ class Worker:
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         self.restarts += 1
         log.warning("model process is started again", extra=self._names() | {"restarts": self.restarts})
-        await self._start()
+        return await self._start()
 
     async def _exchange(self, op: str, **arguments: Any) -> Any:
         assert self._reader is not None
@@ -275,7 +289,7 @@ class ModelProcess:
             return {"result": pack_outputs(self._loaded.predict(columns))}
         except MlspineError:
             raise
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 (a model may raise anything; it is told to the caller)
             return {"model_error": f"{type(exc).__name__}: {exc}"}
 
 

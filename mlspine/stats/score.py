@@ -50,17 +50,20 @@ def measure(
         figures, rows, note = _classification(task, labels, prediction, probabilities, classes, level)
     if rows == 0:
         return (_no_metric(PRIMARY[task], rows_from, note),)
-    return tuple(
-        Metric(
-            name=name,
-            status="ESTIMATED",
-            interval=interval,
-            rows=rows,
-            rows_from=rows_from,
-            reason=note,
-            higher_is_better=name not in LOWER_IS_BETTER,
-        )
-        for name, interval in figures.items()
+    return tuple(_metric(name, interval, rows, rows_from, note) for name, interval in figures.items())
+
+
+def _metric(name: str, interval: Interval, rows: int, rows_from: str, note: str) -> Metric:
+    """A figure whose interval has no end, as of a single row, is none."""
+    bounded = math.isfinite(interval.value) and math.isfinite(interval.lo) and math.isfinite(interval.hi)
+    return Metric(
+        name=name,
+        status="ESTIMATED" if bounded else "NOT_ESTIMABLE",
+        interval=interval if bounded else None,
+        rows=rows,
+        rows_from=rows_from,
+        reason=note if bounded else f"{rows} labelled rows say nothing about its spread",
+        higher_is_better=name not in LOWER_IS_BETTER,
     )
 
 

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class Outbox:
-    """The connections with something to send at the end of this turn, one scheduled callback for all of them."""
+    """The connections with something to send at the end of this turn, one callback for all of them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

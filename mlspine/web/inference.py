@@ -1,7 +1,7 @@
 """Entry point of the inference process: `python -m mlspine.web.inference --workspace DIR --index 0`.
 
-It needs nothing but `run/plan.json` and the releases the plan names, and outlives control. SIGTERM, SIGINT and the
-command "stop" end it after the requests under way are answered and written to the spool.
+It needs nothing but `run/plan.json` and the releases the plan names, and outlives control. SIGTERM, SIGINT
+and the command "stop" end it after the requests under way are answered and written to the spool.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     process = f"inference-{options.index}"
     configure(process=process)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # callers sending garbage are no news
     # Models fitted on named columns remark on a plain matrix; parity was proved, so it is no news.
     warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -193,7 +194,7 @@ def base_url(plan: Plan) -> str:
 
 
 def serving_config(workspace: Path) -> ServingConfig:
-    """The serving section, or all defaults when the configuration is broken: answering goes before complaining."""
+    """The serving section, or all defaults when the configuration is broken: answering goes first."""
     try:
         return load_config(workspace).serving
     except MlspineError as exc:

@@ -124,12 +124,14 @@ class InferenceApi:
             reply = speaker.write(request_id, answer, context)
         except HungUp:
             raise
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 (told() logs what nobody foresaw)
             reply = told(exc, route.wire, scope)
             request_id = request_id or new_request_id(self._clock())
         reply.headers.append((b"mlspine-request-id", request_id.encode()))
         reply.headers.extend(route.headers)
         route.endpoint.meter.answered(reply.status, self._timer() - began_s)
+        if route.endpoint.planned.live is None:
+            route.endpoint.meter.unanswerable += reply.status == 503
         return reply
 
     # ------------------------------------------------------------ reading
@@ -149,7 +151,7 @@ class InferenceApi:
                 )
             assert isinstance(route, Page)
             return await route.answer()
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 (told() logs what nobody foresaw)
             return told(exc, wire, scope)
 
     def _no_route(self, path: str) -> NotFound:
@@ -311,7 +313,7 @@ def identify(scope: Scope, at_ms: int) -> tuple[str, int | None, str | None]:
 
 
 def told(exc: Exception, wire: type[Speaker], scope: Scope) -> Reply:
-    """Any failure in the words and shape of a wire; what nobody foresaw is logged and told without its insides."""
+    """Any failure in the words and shape of a wire; what nobody foresaw is logged, and told in outline."""
     if isinstance(exc, MlspineError):
         status = wire.ERRORS.get(exc.code, 500)
         reply = wire.error(Told(status, exc.code, exc.message, exc.hint, exc.details))
@@ -324,9 +326,7 @@ def told(exc: Exception, wire: type[Speaker], scope: Scope) -> Reply:
         return reply
     log.error("unexpected error while answering", exc_info=exc, extra={"path": scope["path"][:200]})
     message = f"an unexpected {type(exc).__name__} happened inside mlspine"
-    return wire.error(
-        Told(500, "error", message, "the full account is in run/inference-0.log of the workspace")
-    )
+    return wire.error(Told(500, "error", message, "the full account is in its log"))
 
 
 def _route(endpoint: ServedEndpoint | SilentEndpoint, wire: Any) -> Predict:

@@ -1,4 +1,4 @@
-"""What the inference process says of itself: descriptions, OpenAPI and a page for people, all from the releases."""
+"""What the inference process says of itself: descriptions, OpenAPI and a page for people."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def openapi(
         "info": {
             "title": "mlspine predictions",
             "version": version,
-            "description": f"Bodies up to {max_body_bytes:,} bytes, gzip and deflate accepted. Any other path is a 404,"
-            " any other method a 405 with Allow.",
+            "description": f"Bodies up to {max_body_bytes:,} bytes, gzip and deflate accepted. Any other path"
+            " is a 404, any other method a 405 with Allow.",
         },
         "servers": [{"url": base_url}],
         "paths": paths,
@@ -167,7 +167,7 @@ _PARAMETERS = [
         "name": "Mlspine-Event-Time",
         "in": "header",
         "schema": {"type": "string"},
-        "description": "When it happened: ISO 8601, or milliseconds since 1970 UTC; the time of receipt otherwise",
+        "description": "When it happened: ISO 8601 or milliseconds since 1970 UTC; otherwise time of receipt",
     },
     {
         "name": "Mlspine-Key",
@@ -344,7 +344,8 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
 table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; }
+th, td { border-bottom: 1px solid var(--line); }
 pre { background: var(--soft); padding: .75rem; overflow-x: auto; } code { font-size: .9em; }
 """
 
@@ -383,8 +384,10 @@ def _section(endpoint: Endpoint, base_url: str) -> str:
     log = endpoint.planned.log
     kept = "inputs and answers" if log.enabled else "nothing"
     left_out = f", without {', '.join(log.redact)}" if log.enabled and log.redact else ""
-    wires = f"""<code>POST /endpoints/{name}/predict</code>, MLflow <code>POST /endpoints/{name}/invocations</code>,
-Open Inference Protocol <code>POST /v2/models/{name}/infer</code>, KServe <code>POST /v1/models/{name}:predict</code>"""
+    wires = f"""<code>POST /endpoints/{name}/predict</code>,
+MLflow <code>POST /endpoints/{name}/invocations</code>,
+Open Inference Protocol <code>POST /v2/models/{name}/infer</code>,
+KServe <code>POST /v1/models/{name}:predict</code>"""
     return f"""<h2>{name}</h2>
 <p>Version {endpoint.version}, release <code>{html.escape(endpoint.release_hash[:12])}</code>.
 Predicts {html.escape(gives)}. Recorded: {html.escape(kept + left_out)}.</p>

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.conftest import Desk
+from tests.desk import Desk
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,7 +25,7 @@ def test_every_code_block_of_the_page_runs(page: Path, desk: Desk) -> None:
     _files_the_examples_name(desk)
     for language, code in blocks:
         if language == "python":
-            desk.python(code)
+            desk.python(_at(desk, code))
         elif language == "bash":
             for line in code.strip().splitlines():
                 _type(desk, line.partition("  #")[0].strip())
@@ -45,7 +45,10 @@ def test_every_setting_is_in_the_docs() -> None:
 
     told = "\n".join(page.read_text() for page in PAGES)
     missing = [
-        f"{section}.{key}" for section, kind in SECTIONS.items() for key in kind.__struct_fields__ if f"`{key}`" not in told
+        f"{section}.{key}"
+        for section, kind in SECTIONS.items()
+        for key in kind.__struct_fields__
+        if f"`{key}`" not in told
     ]
     assert missing == []
 
@@ -59,15 +62,20 @@ def test_pages_link_to_files_that_exist() -> None:
 def _type(desk: Desk, line: str) -> None:
     if not line or line.startswith(SET_UP):
         return
-    words = shlex.split(line.replace("127.0.0.1:8080", f"127.0.0.1:{desk.port}"))
+    words = shlex.split(_at(desk, line))
     if words[0] == "mlspine":
         desk.mlspine(*words[1:])
     else:
-        desk.run(["bash", "-c", line.replace("127.0.0.1:8080", f"127.0.0.1:{desk.port}")], check=True)
+        desk.run(["bash", "-c", _at(desk, line)], check=True)
+
+
+def _at(desk: Desk, text: str) -> str:
+    """The example at this desk's port."""
+    return text.replace("127.0.0.1:8080", f"127.0.0.1:{desk.port}")
 
 
 def _files_the_examples_name(desk: Desk) -> None:
-    """Files a reader would have: an outcome file for a key that was predicted, and a fitted model in a file."""
+    """Files a reader would have: a fitted model, and the rows it was fitted on."""
     desk.python(
         "import joblib, numpy as np, pandas as pd\n"
         "from sklearn.linear_model import LogisticRegression\n"

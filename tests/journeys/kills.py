@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.journeys.conftest import Desk
+from tests.desk import Desk
 
 SAFE_S = 1.0  # rows answered longer than this before a kill must be in the log
 
@@ -150,7 +150,9 @@ def _rows(desk: Desk) -> tuple[int, int]:
     try:
         connection.execute("begin")
         profiles = connection.execute("select coalesce(sum(rows), 0) from sub_window").fetchone()[0]
-        segments = connection.execute("select coalesce(sum(rows), 0) from segment where kind = 'log'").fetchone()[0]
+        segments = connection.execute(
+            "select coalesce(sum(rows), 0) from segment where kind = 'log'"
+        ).fetchone()[0]
         return int(profiles), int(segments)
     finally:
         connection.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.journeys.conftest import Desk
+from tests.desk import Desk
 
 SHIP_FOREST = """
 import mlspine, numpy as np
@@ -24,7 +24,9 @@ version = mlspine.ship(model, X, y, name="forest")
 
 
 @pytest.mark.slow
-def test_an_overfit_forest_claims_no_false_metric_and_ten_thousand_unseen_rows_raise_no_alert(desk: Desk) -> None:
+def test_an_overfit_forest_claims_no_false_metric_and_ten_thousand_unseen_rows_raise_no_alert(
+    desk: Desk,
+) -> None:
     desk.python(SHIP_FOREST)
     metric = desk.mlspine("models", "forest", "--json").json[0]["metric"]
     assert metric["rows_from"] == "out-of-fold"

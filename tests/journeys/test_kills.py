@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.conftest import Desk, ship_churn
+from tests.desk import Desk, ship_churn
 from tests.journeys.kills import Callers, Round, run_round
 
 ROW = {"monthly charge": 75.5, "tenure": 3, "contract": "month"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.journeys.conftest import Desk, ship_churn
+from tests.desk import Desk, ship_churn
 from tests.journeys.kills import Callers
 
 ROW = {"monthly charge": 75.5, "tenure": 3, "contract": "month"}

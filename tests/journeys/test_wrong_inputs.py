@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.conftest import Answer, Desk, ship_churn
+from tests.desk import Answer, Desk, ship_churn
 
 ROW = {"monthly charge": 75.5, "tenure": 3, "contract": "month"}
 
@@ -50,7 +50,16 @@ def test_a_missing_file_names_the_path_and_what_is_near(desk: Desk) -> None:
     (desk.folder / "model.joblib").write_bytes(b"x")
     (desk.folder / "train.csv").write_text("a,y\n1,0\n")
     answer = desk.mlspine(
-        "ship", "modle.joblib", "--name", "churn", "--data", "train.csv", "--target", "y", "--trust", check=False
+        "ship",
+        "modle.joblib",
+        "--name",
+        "churn",
+        "--data",
+        "train.csv",
+        "--target",
+        "y",
+        "--trust",
+        check=False,
     )
     told(answer, cause="modle.joblib", fix="model.joblib")
 

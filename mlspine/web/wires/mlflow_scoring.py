@@ -164,7 +164,7 @@ def _as_list(values: Any) -> Any:
 
 
 def _csv_value(text: str, field: Field) -> Any:
-    """A CSV cell as the JSON value it stands for; what does not fit stays text, to be refused with its place."""
+    """A CSV cell as the JSON value it stands for; what does not fit stays text, to be refused by name."""
     if text == "" and (field.nullable or field.type != "text"):
         return None
     if field.type in ("float", "int") or (field.type == "category" and _numeric(field.levels)):

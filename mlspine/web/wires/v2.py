@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2, REST with JSON tensors: one tensor per column, or one matrix for all of them."""
+"""Open Inference Protocol v2, REST with JSON tensors: one tensor per column, or one matrix for all."""
 
 from __future__ import annotations
 

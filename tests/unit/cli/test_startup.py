@@ -13,7 +13,10 @@ from mlspine.cli.main import COMMANDS, cli
 HEAVY = ("numpy", "scipy", "duckdb", "starlette", "uvicorn", "sklearn", "pandas", "jinja2", "cloudpickle")
 
 
-@pytest.mark.parametrize("code", ["import mlspine", "from mlspine.cli.main import cli; cli.get_help(__import__('click').Context(cli))"])
+@pytest.mark.parametrize(
+    "code",
+    ["import mlspine", "from mlspine.cli.main import cli; cli.get_help(__import__('click').Context(cli))"],
+)
 def test_help_and_import_load_nothing_heavy(code: str) -> None:
     probe = f"{code}\nimport sys\nprint(*[m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from mlspine.deployment.endpoint import next_number, placement_after, rollback_t
 
 
 def history(*steps: str) -> list[Revision]:
-    """"serve 1", "promote 2", "rollback": revisions as the service would append them."""
+    """ "serve 1", "promote 2", "rollback": revisions as the service would append them."""
     revisions: list[Revision] = []
     for step in steps:
         cause, _, number = step.partition(" ")
@@ -70,7 +70,9 @@ def test_two_native_crashes_move_a_release_to_a_worker() -> None:
     assert [placement_after(crashes) for crashes in (0, 1, 2, 3)] == ["auto", "auto", "worker", "worker"]
 
 
-steps = st.lists(st.one_of(st.integers(1, 4).map(lambda version: f"promote {version}"), st.just("rollback")), max_size=12)
+steps = st.lists(
+    st.one_of(st.integers(1, 4).map(lambda version: f"promote {version}"), st.just("rollback")), max_size=12
+)
 
 
 @given(steps)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +136,12 @@ def test_a_length_that_reaches_past_the_end_hides_no_later_frame(tmp_path: Path)
     (frame,) = read_frames(path)
     assert frame.batches[0].request_ids == ["whole"]
     assert frame.skipped_bytes == len(cut)
+
+
+def test_the_inference_process_gets_the_spool_without_duckdb_or_sql() -> None:
+    heavy = "duckdb", "sqlite3", "pandas", "pyarrow", "scipy", "mlspine.predictions.service"
+    code = (
+        f"import sys, mlspine.predictions.spool; print([each for each in {heavy!r} if each in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"

@@ -136,9 +136,10 @@ def test_few_blocks_use_the_t_quantile_of_the_same_tail():
 
 
 def test_an_upper_limit_holds_for_the_next_value_as_often_as_it_says():
+    # 0.1% by the t quantile; the factor 3 from 20 blocks on leaves 0.4% at 25.
     draws = np.random.default_rng(4).standard_normal((26, 20_000))
     for count in (8, 25):
-        assert (draws[-1] > cal.upper_limit(draws[:count])).mean() < 0.003
+        assert (draws[-1] > cal.upper_limit(draws[:count])).mean() < 0.005
 
 
 def test_an_upper_limit_is_never_below_what_was_seen():

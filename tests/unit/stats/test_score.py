@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from sklearn import metrics as sk
@@ -185,3 +186,10 @@ def test_f1_covers_the_truth_as_often_as_it_says() -> None:
 def test_f1_without_any_positive_is_unknown() -> None:
     interval = f1_interval(0, 0)
     assert (interval.value, interval.lo, interval.hi) == (0.0, 0.0, 1.0)
+
+
+def test_a_figure_without_a_bounded_interval_is_not_estimable_and_travels_as_json() -> None:
+    found = {m.name: m for m in measure("binary", np.array([0]), np.array([0]), np.array([[0.8, 0.2]]), (0, 1), rows_from="labels")}
+    assert found["brier"].status == "NOT_ESTIMABLE"
+    assert found["brier"].interval is None
+    assert msgspec.json.decode(msgspec.json.encode(found["brier"]), type=Metric) == found["brier"]

@@ -1,4 +1,4 @@
-"""Journeys go through the command line and HTTP only, in an empty folder, on free ports."""
+"""A person's desk: an empty folder, a terminal and HTTP, on free ports. Journeys use nothing else."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import pytest
 
 
 class Answer(NamedTuple):
@@ -52,7 +49,13 @@ class Desk:
 
     def run(self, argv: list[str], *, check: bool, cwd: Path | None = None, **env: str) -> Answer:
         done = subprocess.run(
-            argv, cwd=cwd or self.folder, env={**self.env, **env}, capture_output=True, text=True, timeout=120, check=False
+            argv,
+            cwd=cwd or self.folder,
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         answer = Answer(done.returncode, done.stdout, done.stderr)
         if check:
@@ -63,7 +66,9 @@ class Desk:
         """POST JSON to the serving port: status, headers, parsed body."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}", data=data, headers={"Content-Type": "application/json", **headers}
+            f"http://127.0.0.1:{self.port}{path}",
+            data=data,
+            headers={"Content-Type": "application/json", **headers},
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
@@ -74,7 +79,9 @@ class Desk:
 
     def get(self, path: str, *, port: int | None = None) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.port}{path}", timeout=30) as response:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{port or self.port}{path}", timeout=30
+            ) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as exc:
             with exc:
@@ -85,13 +92,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path)
-    yield desk
-    desk.mlspine("down", check=False)
 
 
 SHIP_CHURN = """
