@@ -136,7 +136,8 @@ class Workspace(Services):
 def locate(start: Path | None = None) -> Path:
     """Where the workspace is, by the documented order; the directory may not exist yet.
 
-    MLSPINE_WORKSPACE; else the nearest `.mlspine/` or `mlspine.toml` upwards; else `.mlspine` at the git root; else here.
+    MLSPINE_WORKSPACE; else the nearest `.mlspine/` or `mlspine.toml` upwards; else `.mlspine` at the git root;
+    else here.
     """
     named = os.environ.get("MLSPINE_WORKSPACE")
     if named:
@@ -178,9 +179,7 @@ def remember(directory: Path) -> None:
 def recent() -> list[str]:
     """Workspaces used recently that still exist, newest first."""
     with contextlib.suppress(OSError):
-        return [
-            line for line in _recent_file().read_text().splitlines() if (Path(line) / "store.db").exists()
-        ]
+        return [line for line in _recent_file().read_text().splitlines() if (Path(line) / "store.db").exists()]
     return []
 
 

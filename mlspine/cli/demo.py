@@ -9,9 +9,7 @@ import click
 
 @click.command()
 @click.argument("story", type=click.Choice(["flights"]))
-@click.option(
-    "--full", is_flag=True, help="Send every flight alone instead of one request per departure hour."
-)
+@click.option("--full", is_flag=True, help="Send every flight alone instead of one request per departure hour.")
 @click.option(
     "--workspace",
     type=click.Path(path_type=Path, file_okay=False),
@@ -30,9 +28,7 @@ import click
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write every figure printed to this file.",
 )
-@click.option(
-    "--port", type=click.IntRange(1, 65535), help="Where predictions are answered; a free port by default."
-)
+@click.option("--port", type=click.IntRange(1, 65535), help="Where predictions are answered; a free port by default.")
 @click.option(
     "--control-port",
     type=click.IntRange(1, 65535),

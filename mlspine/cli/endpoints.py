@@ -19,21 +19,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("ref", metavar="NAME[@alias|:version]")
 @click.option("--port", type=click.IntRange(1, 65535), help="Where predictions are answered (default 8080).")
-@click.option(
-    "--control-port", type=click.IntRange(1, 65535), help="Where the control API listens (default 8081)."
-)
-@click.option(
-    "--detach/--foreground", default=True, help="Return when ready (default), or stay and follow the log."
-)
-@click.option(
-    "--redact", multiple=True, metavar="COLUMN", help="Never write this column to disk; repeatable."
-)
-@click.option(
-    "--no-log", is_flag=True, help="Record nothing of the requests; monitoring then has nothing to judge."
-)
-@click.option(
-    "--notify", multiple=True, metavar="URL", help="Where alerts go: a URL or command:PROGRAM; repeatable."
-)
+@click.option("--control-port", type=click.IntRange(1, 65535), help="Where the control API listens (default 8081).")
+@click.option("--detach/--foreground", default=True, help="Return when ready (default), or stay and follow the log.")
+@click.option("--redact", multiple=True, metavar="COLUMN", help="Never write this column to disk; repeatable.")
+@click.option("--no-log", is_flag=True, help="Record nothing of the requests; monitoring then has nothing to judge.")
+@click.option("--notify", multiple=True, metavar="URL", help="Where alerts go: a URL or command:PROGRAM; repeatable.")
 @click.option("--reason", default="", help="Kept with the change.")
 @click.option("--explain", is_flag=True, help="Say more about what was done and why.")
 @render.json_option
@@ -63,9 +53,7 @@ def serve(
     from mlspine.workspace import this_actor
 
     if no_log and redact:
-        raise click.UsageError(
-            "--no-log records nothing, so --redact has nothing to leave out; give one of them"
-        )
+        raise click.UsageError("--no-log records nothing, so --redact has nothing to leave out; give one of them")
     _resolve_first(ref)
     workspace = start(port=port, control_port=control_port, notify=notify)
     log = LogSettings(enabled=not no_log, redact=redact) if (no_log or redact) else None
@@ -225,8 +213,8 @@ def _served_text(workspace: RemoteWorkspace, switched: Switched, *, explain: boo
             ),
             (
                 "speed",
-                f"P50 {render.seconds(proof.p50_s)}, P95 {render.seconds(proof.p95_s)}, P99 {render.seconds(proof.p99_s)}"
-                f" per row in the model; about {proof.capacity_rows_per_s:,.0f} rows/s in batches",
+                f"P50 {render.seconds(proof.p50_s)}, P95 {render.seconds(proof.p95_s)},"
+                f" P99 {render.seconds(proof.p99_s)} per row in the model; about {proof.capacity_rows_per_s:,.0f} rows/s in batches",
             ),
         ]
     rows.append(("recorded", _recorded_text(workspace, revision.log)))
@@ -311,10 +299,7 @@ def _log_text(summary: object) -> str:
         ),
         ("size", f"{summary.size_bytes / 1e6:.1f} MB in {summary.segments:,} files"),
         ("lost", f"{summary.dropped_rows:,} rows (full disk)" if summary.dropped_rows else "none"),
-        *(
-            (f"release {release[:SHORT_HASH]}", f"{n:,} rows")
-            for release, n in summary.rows_by_release.items()
-        ),
+        *((f"release {release[:SHORT_HASH]}", f"{n:,} rows") for release, n in summary.rows_by_release.items()),
     ]
     example = f'mlspine log {summary.endpoint} "select _version, count(*), avg(_score) from log group by 1"'
     return render.table(rows, indent="") + f"\nTry: {example}"

@@ -1,4 +1,4 @@
-"""What a failed command prints: cause, details, fix. The full account of a bug goes to a file, never to the terminal."""
+"""What a failed command prints: cause, details, fix. The account of a bug goes to a file, never to the terminal."""
 
 from __future__ import annotations
 

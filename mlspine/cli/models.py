@@ -20,9 +20,7 @@ from mlspine.core.ids import SHORT_HASH
     help="The rows it was fitted on: Parquet, CSV or JSON lines.",
 )
 @click.option("--target", help="The column of --data that the model predicts.")
-@click.option(
-    "--holdout", type=click.Path(path_type=Path), help="Rows the model has not seen, with the same columns."
-)
+@click.option("--holdout", type=click.Path(path_type=Path), help="Rows the model has not seen, with the same columns.")
 @click.option("--time", "time_column", metavar="COLUMN", help="The column that dates a row.")
 @click.option("--key", "key_column", metavar="COLUMN", help="The column that identifies what a row is about.")
 @click.option("--owner", help="Who answers for it; by default git's user.email.")
@@ -76,9 +74,7 @@ def ship(
         origin=str(file),
         quiet=True,
     )
-    render.emit(
-        version, as_json=as_json, text=lambda: shipped_text(version, workspace=locate(), explain=explain)
-    )
+    render.emit(version, as_json=as_json, text=lambda: shipped_text(version, workspace=locate(), explain=explain))
 
 
 @click.command()
@@ -101,9 +97,7 @@ def models(name: str | None, as_json: bool) -> None:
         render.emit(
             rows,
             as_json=as_json,
-            text=lambda: (
-                render.table(shown, head=head, indent="") if rows else "no model yet: mlspine.ship(...)"
-            ),
+            text=lambda: render.table(shown, head=head, indent="") if rows else "no model yet: mlspine.ship(...)",
         )
         return
     versions = workspace.registry.versions(name)
@@ -142,7 +136,8 @@ def trust(ref: str, reason: str, as_json: bool) -> None:
         version,
         as_json=as_json,
         text=lambda: (
-            f"{version.model}:{version.version} is trusted, release {version.release_hash[:SHORT_HASH]}\nNext: mlspine serve {version.model}:{version.version}"
+            f"{version.model}:{version.version} is trusted, release {version.release_hash[:SHORT_HASH]}\n"
+            f"Next: mlspine serve {version.model}:{version.version}"
         ),
     )
 

@@ -42,9 +42,7 @@ def status(name: str, explain: bool, as_json: bool) -> None:
     workspace = connect()
     read = workspace.status.read(name)
     if name:
-        render.emit(
-            read.endpoints[0], as_json=as_json, text=lambda: _endpoint_text(read.endpoints[0], explain)
-        )
+        render.emit(read.endpoints[0], as_json=as_json, text=lambda: _endpoint_text(read.endpoints[0], explain))
         return
     render.emit(read, as_json=as_json, text=lambda: _workspace_text(read))
 
@@ -199,9 +197,7 @@ def _endpoint_text(status: EndpointStatus, explain: bool) -> str:
 
 def _claims(claims: tuple[Claim, ...]) -> str:
     width = max(len(claim.name) for claim in claims)
-    return "\n".join(
-        f"  {render.mark(claim.state)} {claim.name:<{width}}  {claim.evidence}" for claim in claims
-    )
+    return "\n".join(f"  {render.mark(claim.state)} {claim.name:<{width}}  {claim.evidence}" for claim in claims)
 
 
 def _reports_text(reports: list[DriftReport]) -> str:
@@ -237,9 +233,7 @@ def _alerts_text(found: list[Alert], everything: bool) -> str:
 
 
 def _receipt_text(receipt: LabelReceipt) -> str:
-    lines = [
-        f"{receipt.read:,} labels read: {receipt.matched:,} match a prediction, {receipt.parked:,} wait for one"
-    ]
+    lines = [f"{receipt.read:,} labels read: {receipt.matched:,} match a prediction, {receipt.parked:,} wait for one"]
     if receipt.duplicates:
         lines.append(f"  {receipt.duplicates:,} were known already and changed nothing")
     if receipt.examples_unmatched:

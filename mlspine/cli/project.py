@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from mlspine.control import RemoteWorkspace
 
 
-def start(
-    *, port: int | None = None, control_port: int | None = None, notify: tuple[str, ...] = ()
-) -> RemoteWorkspace:
+def start(*, port: int | None = None, control_port: int | None = None, notify: tuple[str, ...] = ()) -> RemoteWorkspace:
     """The running control process of this workspace, started when it is not there.
 
     Ports and sinks given once are kept in `mlspine.toml`'s place for this workspace, `run/options.json`, so that the
@@ -68,19 +66,11 @@ def follow(directory: Path) -> None:
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="Where predictions are answered (default 8080).")
-@click.option(
-    "--control-port", type=click.IntRange(1, 65535), help="Where the control API listens (default 8081)."
-)
-@click.option(
-    "--detach/--foreground", default=True, help="Return when ready (default), or stay and follow the log."
-)
-@click.option(
-    "--notify", multiple=True, metavar="URL", help="Where alerts go: a URL or command:PROGRAM; repeatable."
-)
+@click.option("--control-port", type=click.IntRange(1, 65535), help="Where the control API listens (default 8081).")
+@click.option("--detach/--foreground", default=True, help="Return when ready (default), or stay and follow the log.")
+@click.option("--notify", multiple=True, metavar="URL", help="Where alerts go: a URL or command:PROGRAM; repeatable.")
 @render.json_option
-def up(
-    port: int | None, control_port: int | None, detach: bool, notify: tuple[str, ...], as_json: bool
-) -> None:
+def up(port: int | None, control_port: int | None, detach: bool, notify: tuple[str, ...], as_json: bool) -> None:
     """Start everything this workspace serves, and keep it running after this command returns.
 
     \b
@@ -100,7 +90,8 @@ def up(
         "endpoints": endpoints,
     }
     listed = render.table(rows) if rows else "  nothing is served yet: mlspine serve NAME"
-    text = f"control at {workspace.control_url}, predictions at {workspace.predictions_url}\n{listed}\nStop with: mlspine down"
+    where = f"control at {workspace.control_url}, predictions at {workspace.predictions_url}"
+    text = f"{where}\n{listed}\nStop with: mlspine down"
     render.emit(told, as_json=as_json, text=lambda: text)
     if not detach:
         follow(workspace.path)

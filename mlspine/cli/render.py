@@ -13,9 +13,7 @@ import msgspec
 COLOURS = {"green": "green", "amber": "yellow", "red": "red", "waiting": "blue"}
 MARKS = {"green": "✓", "amber": "○", "red": "✗", "waiting": "…"}
 
-json_option: Callable[[Any], Any] = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON for machines."
-)
+json_option: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
 def emit(value: object, *, as_json: bool, text: Callable[[], str]) -> None:

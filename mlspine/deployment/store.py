@@ -19,7 +19,8 @@ def find_endpoint(db: Database, name: str) -> Row | None:
 
 def add_endpoint(tx: Transaction, name: str, model: str, at_ms: int) -> None:
     tx.execute(
-        "insert into endpoint (name, model, created_at_ms) values (:name, :model, :at_ms) on conflict (name) do nothing",
+        "insert into endpoint (name, model, created_at_ms) values (:name, :model, :at_ms)"
+        " on conflict (name) do nothing",
         name=name,
         model=model,
         at_ms=at_ms,

@@ -80,7 +80,8 @@ def _inputs(captured: Mapping[str, Any], explain: bool) -> str:
 
 def _data(captured: Mapping[str, Any]) -> str:
     data = captured.get("data", {})
-    return f"{data.get('rows', 0):,} rows x {data.get('columns', 0)} columns, hash {data.get('digest', '')[:SHORT_HASH]}"
+    digest = data.get("digest", "")[:SHORT_HASH]
+    return f"{data.get('rows', 0):,} rows x {data.get('columns', 0)} columns, hash {digest}"
 
 
 def _code(code: Mapping[str, Any], captured: Mapping[str, Any]) -> str:

@@ -102,7 +102,7 @@ def run_round(
 def _is_safe(answered: Answered, kills: list[float]) -> bool:
     """Answered long enough before every later kill, and before the newest one."""
     return answered.ended_s < kills[-1] and all(
-        answered.ended_s < killed_at - SAFE_S or answered.ended_s > killed_at for killed_at in kills
+        answered.ended_s < killed_at - SAFE_S or answered.begun_s > killed_at for killed_at in kills
     )
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,7 +86,7 @@ def test_the_live_revision_is_always_the_end_of_the_trail(plan: list[str]) -> No
         revisions = history("serve 1", *[_step_of(revision) for revision in revisions[1:]], step)
         way = trail(revisions)
         assert (way[-1].version if way else 0) == revisions[-1].version
-        assert all(a.version != b.version for a, b in zip(way, way[1:], strict=False))
+        assert all(a.version != b.version for a, b in itertools.pairwise(way))
 
 
 def _step_of(revision: Revision) -> str:

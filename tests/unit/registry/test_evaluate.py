@@ -244,9 +244,7 @@ def test_holdout_rows_that_were_trained_on_are_refused_with_their_number() -> No
 
 
 def test_a_table_that_repeats_itself_by_chance_is_not_refused_for_it() -> None:
-    fitted, held = (
-        {"dice": RNG.integers(1, 7, rows), "coin": RNG.integers(0, 2, rows)} for rows in (1000, 200)
-    )
+    fitted, held = ({"dice": RNG.integers(1, 7, rows), "coin": RNG.integers(0, 2, rows)} for rows in (1000, 200))
     refuse_overlap(fitted, held)
 
 

@@ -81,9 +81,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("model", "name", "task", "classes", "method"), CASES, ids=lambda each: type(each).__name__
-)
+@pytest.mark.parametrize(("model", "name", "task", "classes", "method"), CASES, ids=lambda each: type(each).__name__)
 def test_a_model_is_recognised_and_answers_as_it_does_itself(
     model: Any, name: str, task: str, classes: tuple[Any, ...], method: str
 ) -> None:
@@ -113,9 +111,7 @@ def test_a_model_whose_predictions_are_not_its_likeliest_classes_is_asked_twice(
         ("poisson", THREE, "regression", ()),
     ],
 )
-def test_a_native_booster_tells_its_task(
-    objective: str, labels: Any, task: str, classes: tuple[int, ...]
-) -> None:
+def test_a_native_booster_tells_its_task(objective: str, labels: Any, task: str, classes: tuple[int, ...]) -> None:
     extra = {"num_class": 3} if objective == "multiclass" else {}
     booster = lgb.train({"objective": objective, "verbose": -1, **extra}, lgb.Dataset(X, labels), 3)
     flavor = identify(booster, X, labels)
@@ -227,12 +223,8 @@ def test_a_matrix_rounds_as_the_frame_would() -> None:
 def test_a_matrix_is_refused_where_names_or_types_matter() -> None:
     from sklearn.compose import make_column_transformer
 
-    by_name = make_pipeline(make_column_transformer((StandardScaler(), ["a"])), LogisticRegression()).fit(
-        X, BINARY
-    )
-    frames = make_pipeline(StandardScaler().set_output(transform="pandas"), LogisticRegression()).fit(
-        X, BINARY
-    )
+    by_name = make_pipeline(make_column_transformer((StandardScaler(), ["a"])), LogisticRegression()).fit(X, BINARY)
+    frames = make_pipeline(StandardScaler().set_output(transform="pandas"), LogisticRegression()).fit(X, BINARY)
     columns, schema = to_columns(X)
     for model in (by_name, frames):
         with pytest.raises(Invalid, match="by name"):
@@ -246,9 +238,7 @@ def test_a_matrix_is_refused_where_names_or_types_matter() -> None:
 
 
 def test_one_thread_per_call_for_every_nested_estimator() -> None:
-    model = make_pipeline(StandardScaler(), RandomForestClassifier(3, n_jobs=2, random_state=0)).fit(
-        X, BINARY
-    )
+    model = make_pipeline(StandardScaler(), RandomForestClassifier(3, n_jobs=2, random_state=0)).fit(X, BINARY)
     before = model.predict_proba(X)
     single_threaded(model)
     assert model[-1].n_jobs == 1

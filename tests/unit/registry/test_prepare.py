@@ -119,9 +119,7 @@ def test_raw_rows_go_through_the_transform(world: World) -> None:
     scaler = StandardScaler().fit(NUMERIC)
     model = LogisticRegression().fit(scaler.transform(NUMERIC), Y)
     prepared = shipped(world, model, NUMERIC, Y, transform=scaler.transform)
-    assert (
-        _answers(world.releases_dir, prepared, NUMERIC) == model.predict(scaler.transform(NUMERIC)).tolist()
-    )
+    assert _answers(world.releases_dir, prepared, NUMERIC) == model.predict(scaler.transform(NUMERIC)).tolist()
     assert prepared.captured["questions"] == []
     path = world.releases_dir / prepared.release_hash
     release = read_release(path)
@@ -323,9 +321,7 @@ def test_parallel_arrays_date_and_identify_rows(world: World) -> None:
 # ---------------------------------------------------------------- what was found, what is missing
 
 
-def test_what_is_missing_is_listed_with_the_words_that_give_it(
-    world: World, first: tuple[Path, Prepared]
-) -> None:
+def test_what_is_missing_is_listed_with_the_words_that_give_it(world: World, first: tuple[Path, Prepared]) -> None:
     _, bare = first
     for word in ("owner:", "seed:", "labels:", "source:", "time:"):
         assert any(gap.startswith(word) for gap in bare.missing), word

@@ -137,9 +137,7 @@ def test_the_hash_covers_every_field(path: Path) -> None:
         "format": 2,
     }
     assert set(changed) == set(release.__struct_fields__)
-    hashes = {
-        release_hash(msgspec.structs.replace(release, **{name: value})) for name, value in changed.items()
-    }
+    hashes = {release_hash(msgspec.structs.replace(release, **{name: value})) for name, value in changed.items()}
     assert len(hashes | {path.name}) == len(changed) + 1
 
 

@@ -189,7 +189,8 @@ def test_f1_without_any_positive_is_unknown() -> None:
 
 
 def test_a_figure_without_a_bounded_interval_is_not_estimable_and_travels_as_json() -> None:
-    found = {m.name: m for m in measure("binary", np.array([0]), np.array([0]), np.array([[0.8, 0.2]]), (0, 1), rows_from="labels")}
+    one = measure("binary", np.array([0]), np.array([0]), np.array([[0.8, 0.2]]), (0, 1), rows_from="labels")
+    found = {metric.name: metric for metric in one}
     assert found["brier"].status == "NOT_ESTIMABLE"
     assert found["brier"].interval is None
     assert msgspec.json.decode(msgspec.json.encode(found["brier"]), type=Metric) == found["brier"]
