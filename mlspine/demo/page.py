@@ -55,18 +55,13 @@ def render(story: Story) -> str:
 def lead(story: Story) -> str:
     """The year in three sentences."""
     first, traffic = story.shipped[0], story.traffic
-    quality = (
-        f" with {measure(first.metric)} {first.quality.value:.3f} on {first.holdout}" if first.quality else ""
-    )
+    quality = f" with {measure(first.metric)} {first.quality.value:.3f} on {first.holdout}" if first.quality else ""
     sentences = [
-        f"A classifier of late arrivals was fitted on {first.fitted_on}, shipped{quality},"
-        " and served over HTTP.",
+        f"A classifier of late arrivals was fitted on {first.fitted_on}, shipped{quality}, and served over HTTP.",
         f"Then {traffic.flights_sent:,} real flights were sent to it in the order in which they left,"
         f" and {traffic.labels_matched:,} outcomes came back once the planes had landed.",
     ]
-    worst = min(
-        charted(story.quality), key=lambda row: row.quality.value if row.quality else 1.0, default=None
-    )
+    worst = min(charted(story.quality), key=lambda row: row.quality.value if row.quality else 1.0, default=None)
     if worst is not None and worst.quality is not None:
         sentences.append(
             f"Its lowest month was {_long_month(worst.month)} at {worst.quality.value:.3f};"
@@ -144,8 +139,7 @@ def _tiles(story: Story) -> list[dict[str, str]]:
                 {
                     "value": duration(switch.effective_s),
                     "label": (
-                        f"until a rollback was effective; {switch.failed:,} of {switch.requests:,}"
-                        " requests failed"
+                        f"until a rollback was effective; {switch.failed:,} of {switch.requests:,} requests failed"
                     ),
                 }
             )
@@ -260,9 +254,7 @@ def _heat_cell(row: FeatureDrift, month: str) -> dict[str, str]:
     if cell is None or not cell.windows:
         return {"text": _BLANK, "style": "background: none", "title": "no judged window"}
     share = cell.warned / cell.windows
-    title = (
-        f"{row.name}, {_long_month(month)}: {cell.warned} of {cell.windows} windows, worst {cell.severity}"
-    )
+    title = f"{row.name}, {_long_month(month)}: {cell.warned} of {cell.windows} windows, worst {cell.severity}"
     if not cell.warned:
         return {"text": "·" if cell.severity == "INFO" else _BLANK, "style": "", "title": title}
     ink = "#fff" if share > 0.55 else "inherit"
@@ -295,9 +287,7 @@ def _top(top: Distribution | None) -> dict[str, Any] | None:
                 "window": round(100 * window / tallest, 1),
                 "title": f"{label}: {reference:.1%} at ship, {window:.1%} in the window",
             }
-            for label, reference, window in zip(
-                top.bins, top.reference_shares, top.window_shares, strict=True
-            )
+            for label, reference, window in zip(top.bins, top.reference_shares, top.window_shares, strict=True)
         ],
     }
 
@@ -332,8 +322,7 @@ def _alerts(story: Story) -> dict[str, Any] | None:
                 "title": alert.title,
                 "why": alert.why,
                 "state": (
-                    f"{alert.windows:,} window{'s' * (alert.windows != 1)},"
-                    f" {'open' if alert.open else 'cleared'}"
+                    f"{alert.windows:,} window{'s' * (alert.windows != 1)}, {'open' if alert.open else 'cleared'}"
                 ),
             }
             for alert in rows[:_ALERTS_SHOWN]

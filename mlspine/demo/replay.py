@@ -216,8 +216,7 @@ class _Crew:
         parts = urlsplit(url)
         self.host, self.port, self.url = parts.hostname or "127.0.0.1", parts.port or 80, url
         self.head = (
-            f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\n"
-            "content-type: application/json\r\ncontent-length: "
+            f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-type: application/json\r\ncontent-length: "
         ).encode()
         self.outcome = Outcome()
         self._requests = requests
@@ -244,9 +243,7 @@ class _Crew:
             except OSError as exc:
                 failure = exc
                 await asyncio.sleep(0.05 * (attempt + 1))
-        raise Unavailable(
-            f"nobody answers at {self.url}: {failure}", hint="see what runs: mlspine status"
-        ) from failure
+        raise Unavailable(f"nobody answers at {self.url}: {failure}", hint="see what runs: mlspine status") from failure
 
     def take(self) -> Request | None:
         request = next(self._requests, None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import os
 import platform
 import shutil
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO
@@ -87,7 +89,7 @@ class Fit(NamedTuple):
 
 FIRST = Fit("2013-03-18", "2013-04-01", "January to mid-March", "18 to 31 March")
 SECOND = Fit("2013-07-18", "2013-08-01", "January to mid-July", "18 to 31 July")
-MONTH_ENDS = (*(f"2013-{month:02}-01" for month in range(5, 13)), YEAR[2])
+MONTHS = (*(f"2013-{month:02}-01" for month in range(4, 13)), YEAR[2])
 
 
 def run(
@@ -109,6 +111,9 @@ def run(
     command fails.
     """
     out = out or sys.stdout
+    # Read when scikit-learn is first loaded. Trees this small lose more to threads that wait for each other, and for
+    # the serving process next door, than they gain.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     with _folder(workspace) as folder:
         director = Director(folder, full=full)
         try:
@@ -151,13 +156,14 @@ class Director:
         fitted_s = self._ship(FIRST)
         self._serve(port, control_port)
         first_answer_s = time.perf_counter() - fitted_s
-        for end in MONTH_ENDS:
+        for start, end in itertools.pairwise(MONTHS):
+            self._replay_month(start, end)
             if end == SECOND.end:
-                self._replay_month(end)
                 self._ship(SECOND)
                 self._replace()
-            else:
-                self._replay_month(end)
+        with self._step("the last outcomes") as bar:
+            self._label_until(YEAR[2])
+            bar.say(f"{self._labels_sent:,} labels in all")
         return self._figures(first_answer_s)
 
     def stop(self) -> None:
@@ -230,12 +236,16 @@ class Director:
             bar.say(proof)
         self._tell(_ms(YEAR[1]), "serve", "Served over HTTP", f"{proof} inside the serving process")
 
-    def _replay_month(self, end: str) -> None:
-        """Send the flights up to `end`, have them judged, and hand in the labels known by then."""
+    def _replay_month(self, start: str, end: str) -> None:
+        """Send the flights up to `end`; meanwhile hand in the outcomes known when the month began."""
         stop = int(np.searchsorted(_hours(self._year), np.datetime64(end, "h")))
         rows = self._year.iloc[self._sent : stop]
         title = f"replay to {(np.datetime64(end) - 1).item():%d %B}"
-        with self._step(title, total=len(rows), into="replay April to December") as bar:
+        with (
+            ThreadPoolExecutor(1) as clerk,
+            self._step(title, total=len(rows), into="replay April to December") as bar,
+        ):
+            handed_in = clerk.submit(self._label_until, start)
             connections = FULL_CONNECTIONS if self._full else HOUR_CONNECTIONS
             outcome = send(
                 self._url,
@@ -243,12 +253,10 @@ class Director:
                 connections=connections,
                 answered=lambda answer: bar.advance(answer.rows),
             )
+            handed_in.result()
             self._outcomes.append(outcome)
             self._sent = stop
             bar.say(f"{len(rows):,} flights, {outcome.failed:,} failed")
-        with self._step(f"judge and label to {end}", into="judge and label"):
-            self._commands.check()
-            self._label_until(end)
 
     def _replace(self) -> None:
         """Promote the newer release under load, roll back under load as a drill, and promote it for good."""
@@ -290,11 +298,11 @@ class Director:
         sent = self._year.iloc[: self._sent]
         since, until = pd.Timestamp(self._labelled_until, tz="UTC"), pd.Timestamp(end, tz="UTC")
         known = sent[(sent[ARRIVED] >= since) & (sent[ARRIVED] < until)]
+        if known.empty:
+            return
         file = self._commands.workspace / f"labels-{end}.csv"
         label_time = known[ARRIVED].dt.strftime("%Y-%m-%dT%H:%M:%SZ")
-        labels = pd.DataFrame(
-            {"key": known[KEY], "label": known[TARGET].astype("int64"), "label_time": label_time}
-        )
+        labels = pd.DataFrame({"key": known[KEY], "label": known[TARGET].astype("int64"), "label_time": label_time})
         labels.to_csv(file, index=False)
         receipt = self._commands.add_labels(file)
         file.unlink()
@@ -330,9 +338,7 @@ class Director:
             shipped=tuple(self._shipped),
             first_answer_s=first_answer_s,
             moments=tuple(sorted(moments, key=lambda moment: moment.at_ms)),
-            quality=findings.quality_rows(
-                quality, {each.release_hash: each.version for each in self._shipped}
-            ),
+            quality=findings.quality_rows(quality, {each.release_hash: each.version for each in self._shipped}),
             comparison=comparison,
             drift=findings.drift_by_feature(reports),
             windows=len(findings.judged(reports)),
@@ -364,8 +370,7 @@ class Director:
         return Traffic(
             flights_sent=self._sent,
             requests=len(apart) + sum(each.requests for each in self._switches),
-            failed=sum(outcome.failed for outcome in self._outcomes)
-            + sum(each.failed for each in self._switches),
+            failed=sum(outcome.failed for outcome in self._outcomes) + sum(each.failed for each in self._switches),
             rows_logged=log.rows,
             labels_sent=self._labels_sent,
             labels_matched=log.labelled_rows,
@@ -435,9 +440,7 @@ def _quality_text(version: ModelVersion) -> str:
 
 def _proof_text(switched: Switched) -> str:
     proof = switched.proof
-    return (
-        f"{proof.reproduced_rows} of {proof.recorded_rows} recorded predictions reproduced" if proof else ""
-    )
+    return f"{proof.reproduced_rows} of {proof.recorded_rows} recorded predictions reproduced" if proof else ""
 
 
 def _hours(flights: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.datetime64]]:

@@ -226,9 +226,7 @@ def _drift(story: Story, paint: Paint) -> str:
 def _shares(row: FeatureDrift, months: Sequence[str]) -> list[float | None]:
     by_month = {cell.month: cell for cell in row.cells}
     return [
-        by_month[month].warned / by_month[month].windows
-        if month in by_month and by_month[month].windows
-        else None
+        by_month[month].warned / by_month[month].windows if month in by_month and by_month[month].windows else None
         for month in months
     ]
 

@@ -71,9 +71,7 @@ def _quality(metric: Metric | None) -> str:
 def _inputs(captured: Mapping[str, Any], explain: bool) -> str:
     columns = captured.get("schema", [])
     shown = columns if explain else columns[:SHOWN_COLUMNS]
-    parts = [
-        f"{each['name']} ({each['type']}{', may be null' if each.get('nullable') else ''})" for each in shown
-    ]
+    parts = [f"{each['name']} ({each['type']}{', may be null' if each.get('nullable') else ''})" for each in shown]
     rest = len(columns) - len(shown)
     return ", ".join(parts) + (f", and {rest} more" if rest else "")
 

@@ -91,9 +91,7 @@ def script() -> str:
     """The script or notebook this runs in, relative to here where it lies below; "" when unknown."""
     main = sys.modules.get("__main__")
     named = (
-        vars(main).get("__vsc_ipynb_file__")
-        or os.environ.get("JPY_SESSION_NAME")
-        or vars(main).get("__file__")
+        vars(main).get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME") or vars(main).get("__file__")
         if main
         else None
     )
@@ -146,9 +144,7 @@ def _git(folder: Path, *words: str) -> str:
     if program is None:
         return ""
     try:
-        done = subprocess.run(
-            [program, *words], cwd=folder, capture_output=True, timeout=_GIT_TIMEOUT_S, check=False
-        )
+        done = subprocess.run([program, *words], cwd=folder, capture_output=True, timeout=_GIT_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""

@@ -185,9 +185,7 @@ def _refit(
     return _joined(parts)
 
 
-def _folds(
-    flavor: Flavor, labels: Array, at_ms: Array | None, keys: Array | None, count: int
-) -> list[fold.Fold]:
+def _folds(flavor: Flavor, labels: Array, at_ms: Array | None, keys: Array | None, count: int) -> list[fold.Fold]:
     if at_ms is not None:
         return list(fold.forward(at_ms, folds=count))
     if keys is not None and len(np.unique(keys.astype(str))) < len(keys):
@@ -209,14 +207,8 @@ def _blank(model: Any) -> Any:
         raise CannotRefitError(f"a {kind} cannot be cloned: {exc}") from exc
     settings = blank.get_params(deep=True)
     fixed = {name: 0 for name, value in settings.items() if name.endswith("random_state") and value is None}
-    parts = {"": blank} | {
-        f"{name}__": value for name, value in settings.items() if hasattr(value, "get_params")
-    }
-    quiet = {
-        f"{prefix}verbose": -1
-        for prefix, part in parts.items()
-        if type(part).__module__ == "lightgbm.sklearn"
-    }
+    parts = {"": blank} | {f"{name}__": value for name, value in settings.items() if hasattr(value, "get_params")}
+    quiet = {f"{prefix}verbose": -1 for prefix, part in parts.items() if type(part).__module__ == "lightgbm.sklearn"}
     return blank.set_params(**fixed, **quiet)
 
 
@@ -230,9 +222,7 @@ def _fit(blank: Any, rows: Any, labels: Array) -> Any:
             warnings.simplefilter("ignore")
             fresh.fit(rows, labels)
     except Exception as exc:
-        raise CannotRefitError(
-            f"refitting it on a part of X fails: {type(exc).__name__}: {str(exc)[:200]}"
-        ) from exc
+        raise CannotRefitError(f"refitting it on a part of X fails: {type(exc).__name__}: {str(exc)[:200]}") from exc
     return fresh
 
 
@@ -258,11 +248,7 @@ def _timed_fit(blank: Any, rows: Any, labels: Array, index: Array, timer: Callab
 
 def _outputs(fitted: Any, flavor: Flavor, rows: Any) -> Outputs:
     known = getattr(fitted, "classes_", None)
-    own = (
-        flavor
-        if known is None
-        else msgspec.structs.replace(flavor, classes=tuple(np.asarray(known).tolist()))
-    )
+    own = flavor if known is None else msgspec.structs.replace(flavor, classes=tuple(np.asarray(known).tolist()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         outputs = ask(fitted, own)(rows)

@@ -101,9 +101,7 @@ def _missing(found: Found, said: Said) -> list[str]:
         gaps.append(f'owner: {said.owner} is assumed from git; owner="{said.owner}"')
     by_chance = [name for name, value in found.seeds["parameters"].items() if value is None]
     if by_chance:
-        gaps.append(
-            f"seed: {', '.join(by_chance)} left to chance, so a refit may differ; fix it before fitting"
-        )
+        gaps.append(f"seed: {', '.join(by_chance)} left to chance, so a refit may differ; fix it before fitting")
     if not said.labels:
         gaps.append('labels: nobody said where the truth will come from; labels="PATH or SQL"')
     if not said.source:

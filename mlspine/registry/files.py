@@ -109,9 +109,7 @@ def _native_booster(path: Path) -> Any:
     with path.open("rb") as file:
         head = file.read(200)
     if not head.startswith(b"tree\n"):
-        raise Invalid(
-            f"{path.name} is not a LightGBM model", hint="write one with: booster.save_model('model.txt')"
-        )
+        raise Invalid(f"{path.name} is not a LightGBM model", hint="write one with: booster.save_model('model.txt')")
     if not importlib.util.find_spec("lightgbm"):
         raise MissingExtra(f"{path.name} needs LightGBM", hint="pip install lightgbm")
     import lightgbm
@@ -148,9 +146,7 @@ def _from_directory(path: Path, trust: bool) -> ModelFile:
 
 def _from_pickled_flavor(path: Path, flavor: dict[str, Any], key: str, trust: bool) -> ModelFile:
     if flavor.get("serialization_format") == "skops":
-        raise Invalid(
-            f"{path} is stored as skops, which this version does not read", hint='save it with "cloudpickle"'
-        )
+        raise Invalid(f"{path} is stored as skops, which this version does not read", hint='save it with "cloudpickle"')
     _require_trust(path, trust)
     _add_code_path(path, flavor)
     file = path / str(flavor.get(key) or "model.pkl")
@@ -169,9 +165,7 @@ def _from_lightgbm_flavor(path: Path, flavor: dict[str, Any], trust: bool) -> Mo
 def _from_pyfunc(path: Path, trust: bool) -> ModelFile:
     _require_trust(path, trust)
     if not importlib.util.find_spec("mlflow"):
-        raise MissingExtra(
-            f"{path} is an MLflow python_function, which MLflow loads", hint="pip install mlflow"
-        )
+        raise MissingExtra(f"{path} is an MLflow python_function, which MLflow loads", hint="pip install mlflow")
     import mlflow.pyfunc
 
     try:
@@ -181,9 +175,7 @@ def _from_pyfunc(path: Path, trust: bool) -> ModelFile:
             f"{path} does not load: {type(exc).__name__}: {str(exc)[:300]}",
             hint=f"pip install -r {path / 'requirements.txt'}",
         ) from exc
-    digests = {
-        str(each.relative_to(path)): digest_file(each) for each in sorted(path.rglob("*")) if each.is_file()
-    }
+    digests = {str(each.relative_to(path)): digest_file(each) for each in sorted(path.rglob("*")) if each.is_file()}
     return ModelFile(model, None, str(path), digest_json(digests))
 
 

@@ -146,9 +146,7 @@ def score_of(outputs: Outputs, task: Task) -> Array | None:
 
 def _kind(model: Any) -> FlavorName:
     if isinstance(model, type):
-        raise Invalid(
-            f"{model.__name__} is a class, not a fitted model", hint=f"fit one: {model.__name__}().fit(X, y)"
-        )
+        raise Invalid(f"{model.__name__} is a class, not a fitted model", hint=f"fit one: {model.__name__}().fit(X, y)")
     if not (_has(model, "predict") or _has(model, "predict_proba")):
         raise Invalid(
             f"a {type(model).__name__} has neither predict nor predict_proba",
@@ -212,9 +210,7 @@ def _classification(classes: tuple[Scalar, ...]) -> tuple[Task, tuple[Scalar, ..
     return ("binary" if len(classes) == 2 else "multiclass"), classes
 
 
-def _classes(
-    model: Any, predicted: Array | None, shares: Array | None, labels: Array | None
-) -> tuple[Scalar, ...]:
+def _classes(model: Any, predicted: Array | None, shares: Array | None, labels: Array | None) -> tuple[Scalar, ...]:
     own = getattr(model, "classes_", None)
     if isinstance(own, list) and own and isinstance(own[0], np.ndarray):
         raise _several_outputs(len(own))
@@ -266,9 +262,7 @@ def _canonical(raw: Any) -> Array:
             return values
         case "U" | "S" | "O":
             objects = np.empty(len(values), dtype=object)
-            objects[:] = [
-                value.item() if isinstance(value, np.generic) else value for value in values.tolist()
-            ]
+            objects[:] = [value.item() if isinstance(value, np.generic) else value for value in values.tolist()]
             return objects
     raise Invalid(f"the model predicts {values.dtype}", hint="make it predict numbers, text or flags")
 
@@ -305,16 +299,13 @@ def _is_booster(model: Any) -> bool:
 
 def _plain_booster(model: Any) -> Any:
     if callable(getattr(model, "objective", None)):
-        raise Invalid(
-            "the model has an objective of its own, which gives raw scores", hint='use form="frame"'
-        )
+        raise Invalid("the model has an objective of its own, which gives raw scores", hint='use form="frame"')
     return model.booster_
 
 
 def _identify_booster(model: Any, rows: Any, labels: Array | None) -> Flavor:
     head = dict(
-        line.partition("=")[::2]
-        for line in model.model_to_string(num_iteration=1).split("\n\n", 1)[0].splitlines()
+        line.partition("=")[::2] for line in model.model_to_string(num_iteration=1).split("\n\n", 1)[0].splitlines()
     )
     objective, width = head.get("objective", "").split(" ")[0], int(head.get("num_class", "1"))
     task: Task
@@ -345,9 +336,7 @@ def _booster_outputs(raw: Any, task: Task, classes: Array) -> Outputs:
 
 def _matrix_of(schema: Schema) -> Callable[[Columns], Array]:
     names = schema.names
-    narrow = [
-        name for name, field in zip(names, schema.fields, strict=True) if field.dtype.lower() == "float32"
-    ]
+    narrow = [name for name, field in zip(names, schema.fields, strict=True) if field.dtype.lower() == "float32"]
     if not narrow:
         return lambda columns: np.array([columns[name] for name in names], dtype=np.float64).T
 

@@ -108,9 +108,7 @@ def _yaml_lines(value: Mapping[str, Any], indent: str) -> list[str]:
     return lines
 
 
-def _own_flavor(
-    settings: Mapping[str, Any], environment: Mapping[str, str], model_class: str
-) -> dict[str, Any]:
+def _own_flavor(settings: Mapping[str, Any], environment: Mapping[str, str], model_class: str) -> dict[str, Any]:
     if settings["flavor"] == "sklearn":
         return {
             "sklearn": {
@@ -135,11 +133,7 @@ def _own_flavor(
 
 def _inputs(schema: Schema) -> list[dict[str, Any]]:
     kinds = {field.dtype for field in schema.fields}
-    if (
-        schema.container == "numpy"
-        and len(kinds) == 1
-        and schema.fields[0].dtype.startswith(("float", "int", "uint"))
-    ):
+    if schema.container == "numpy" and len(kinds) == 1 and schema.fields[0].dtype.startswith(("float", "int", "uint")):
         return [{"type": "tensor", "tensor-spec": {"dtype": kinds.pop(), "shape": [-1, len(schema.fields)]}}]
     return _columns(schema)
 
@@ -169,9 +163,7 @@ def _input_type(field: Field) -> str:
     if field.type == "category" and field.levels:
         kinds = {type(level) for level in field.levels}
         return (
-            {bool: "boolean", int: "long", float: "double"}.get(kinds.pop(), "string")
-            if len(kinds) == 1
-            else "string"
+            {bool: "boolean", int: "long", float: "double"}.get(kinds.pop(), "string") if len(kinds) == 1 else "string"
         )
     return _TYPES[field.type]
 

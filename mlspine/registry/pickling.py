@@ -178,9 +178,7 @@ def _is_local(module: str) -> bool:
 
 def _distribution(module: str) -> str:
     # A module that is not here has no owner to look up; these are the well-known ones named otherwise.
-    return {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python", "yaml": "pyyaml"}.get(
-        module, module
-    )
+    return {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python", "yaml": "pyyaml"}.get(module, module)
 
 
 def _requirements(name: str) -> set[str]:

@@ -268,12 +268,8 @@ def _evaluate(answering: Answering, table: Table, held: Table | None) -> Evaluat
         )
     if table.labels is None:
         return evaluate.not_estimable(flavor.task, "no labels were given", evaluate.GIVE_LABELS)
-    rows = _transformed(
-        answering.transform, Rebuild(table.inputs)(table.input_columns), row_count(table.columns)
-    )
-    return evaluate.out_of_fold(
-        answering.model, flavor, rows, table.labels, at_ms=table.at_ms, keys=table.keys
-    )
+    rows = _transformed(answering.transform, Rebuild(table.inputs)(table.input_columns), row_count(table.columns))
+    return evaluate.out_of_fold(answering.model, flavor, rows, table.labels, at_ms=table.at_ms, keys=table.keys)
 
 
 def _alike(table: Table, held: Table) -> tuple[Columns, Columns]:
@@ -362,9 +358,7 @@ def _build(
             baseline=encode_baseline(baseline),
             recorded=stored.recorded,
         ),
-        signature=Signature(
-            inputs=table.inputs, task=flavor.task, classes=flavor.classes, target=table.target
-        ),
+        signature=Signature(inputs=table.inputs, task=flavor.task, classes=flavor.classes, target=table.target),
         environment=pickling.environment_lock(modules | ({library} if library else set())),
         data=data,
         code=code,

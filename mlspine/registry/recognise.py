@@ -63,12 +63,7 @@ def _spans_unit(values: Array) -> bool:
     present = values[np.isfinite(values)]
     # Shares and probabilities also lie in [0, 1], and often touch neither end or pile up on them.
     ends = np.isin(present, (0.0, 1.0)).sum()
-    return (
-        bool(present.size)
-        and present.min() == 0.0
-        and present.max() == 1.0
-        and ends <= max(4, 0.01 * present.size)
-    )
+    return bool(present.size) and present.min() == 0.0 and present.max() == 1.0 and ends <= max(4, 0.01 * present.size)
 
 
 def _distinct(values: Array) -> int:
@@ -79,9 +74,7 @@ def _distinct(values: Array) -> int:
 
 
 def _dummies(columns: Columns, schema: Schema) -> Iterator[str]:
-    flags = {
-        field.name: columns[field.name] for field in schema.fields if _is_flag(columns[field.name], field)
-    }
+    flags = {field.name: columns[field.name] for field in schema.fields if _is_flag(columns[field.name], field)}
     taken: set[str] = set()
     blocks = sorted(_by_prefix(list(flags)).items(), key=lambda each: (-len(each[1]), -len(each[0]), each[0]))
     for prefix, names in blocks:

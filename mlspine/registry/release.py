@@ -115,9 +115,7 @@ def read_release(path: Path) -> Release:
     wanted = {**others, _MODEL: release.model, _BASELINE: release.baseline, _RECORDED: release.recorded}
     if release.transform:
         wanted[_TRANSFORM] = release.transform
-    wrong = [
-        f"{name}: {problem}" for name, digest in wanted.items() if (problem := _problem(path / name, digest))
-    ]
+    wrong = [f"{name}: {problem}" for name, digest in wanted.items() if (problem := _problem(path / name, digest))]
     if wrong:
         raise _corrupt(path, wrong)
     return release
@@ -141,9 +139,7 @@ def load_predictor(path: Path, release: Release, *, form: Literal["frame", "matr
     return predictor(model, flavor, release.signature.inputs, transform)
 
 
-def predictor(
-    model: Any, flavor: Flavor, inputs: Schema, transform: Callable[[Any], Any] | None = None
-) -> Predictor:
+def predictor(model: Any, flavor: Flavor, inputs: Schema, transform: Callable[[Any], Any] | None = None) -> Predictor:
     """The call from columns to outputs of a model at hand: rebuild, transform, ask."""
     rebuild, ask = Rebuild(inputs), flavors.ask(model, flavor)
     if transform is None:
@@ -199,9 +195,7 @@ def choose_recorded(columns: Columns) -> np.ndarray[Any, np.dtype[np.int64]]:
             infinite = np.isinf(values)
             finite &= ~(infinite if infinite.ndim == 1 else infinite.any(axis=1))
     positions = np.flatnonzero(finite)
-    spread = np.unique(
-        np.linspace(0, len(positions) - 1, min(RECORDED_ROWS, len(positions))).astype(np.int64)
-    )
+    spread = np.unique(np.linspace(0, len(positions) - 1, min(RECORDED_ROWS, len(positions))).astype(np.int64))
     return positions[spread]
 
 

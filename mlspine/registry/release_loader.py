@@ -113,9 +113,7 @@ def _pandas(column: Any, field: dict[str, Any]) -> Any:
     if dtype.startswith("ArrowDtype("):
         import pyarrow as pa
 
-        return pd.Series(
-            pd.arrays.ArrowExtensionArray(pa.chunked_array([_arrow_array(column, field, dtype[11:-1])]))
-        )
+        return pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([_arrow_array(column, field, dtype[11:-1])])))
     if field["time_zone"]:
         return pd.to_datetime(column, utc=True).astype(dtype)
     if dtype == "str":
@@ -150,9 +148,7 @@ def _arrow_array(column: Any, field: dict[str, Any], dtype: str) -> Any:
 
     if dtype.startswith("dictionary["):
         value_type, _, index_type = dtype[11:-1].partition(", ")
-        kind = pa.dictionary(
-            pa.type_for_alias(index_type), pa.type_for_alias(value_type), ordered=field["ordered"]
-        )
+        kind = pa.dictionary(pa.type_for_alias(index_type), pa.type_for_alias(value_type), ordered=field["ordered"])
     elif dtype.startswith("timestamp["):
         kind = pa.timestamp(dtype[10:-1], tz=field["time_zone"] or None)
     elif dtype == "null":

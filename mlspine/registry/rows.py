@@ -60,16 +60,12 @@ class Table(NamedTuple):
     @property
     def with_labels(self) -> Columns:
         """Inputs, dates and keys, and labels: what tells one row from another."""
-        side = [
-            name for name in (self.time_column, self.key_column) if name and name not in self.inputs.names
-        ]
+        side = [name for name in (self.time_column, self.key_column) if name and name not in self.inputs.names]
         rows = self.input_columns | {name: self.columns[name] for name in side}
         return rows if self.labels is None else rows | {LABEL: self.labels}
 
 
-def read_table(
-    model: Any, transform: Transform | None, X: Any, y: Any, *, time: Any = None, key: Any = None
-) -> Table:
+def read_table(model: Any, transform: Transform | None, X: Any, y: Any, *, time: Any = None, key: Any = None) -> Table:
     """Read what ship was given. Raises Invalid for anything that does not fit together."""
     columns, schema = to_columns(X)
     rows = row_count(columns)
@@ -104,13 +100,9 @@ def read_holdout(holdout: tuple[Any, Any], table: Table) -> Table:
     if rows == 0:
         raise Invalid("the holdout has no rows", hint="pass holdout=(X_unseen, y_unseen)")
     side = [
-        name
-        for name in (table.time_column, table.key_column)
-        if name in columns and name not in table.inputs.names
+        name for name in (table.time_column, table.key_column) if name in columns and name not in table.inputs.names
     ]
-    wanted = Schema(
-        fields=(*table.inputs.fields, *(table.schema.field(name) for name in dict.fromkeys(side)))
-    )
+    wanted = Schema(fields=(*table.inputs.fields, *(table.schema.field(name) for name in dict.fromkeys(side))))
     kept = conform(columns, wanted, own)
     labels, target = read_labels(y, rows)
     time_column = table.time_column if table.time_column in kept else ""
@@ -153,9 +145,7 @@ def read_labels(y: Any, rows: int) -> tuple[Array | None, str]:
     if y is None:
         return None, ""
     if isinstance(y, str):
-        raise Invalid(
-            f"y is the text {y!r}", hint=f"pass the labels themselves: X.drop(columns={y!r}), X[{y!r}]"
-        )
+        raise Invalid(f"y is the text {y!r}", hint=f"pass the labels themselves: X.drop(columns={y!r}), X[{y!r}]")
     labels, name = _one_column(y, "y")
     if len(labels) != rows:
         raise Invalid(f"y has {len(labels):,} labels for {rows:,} rows", hint="pass one label per row of X")
@@ -173,9 +163,7 @@ def _one_column(values: Any, what: str) -> tuple[Array, str]:
         values = values[:, 0]
     columns, schema = to_columns(values)
     if len(columns) != 1:
-        raise Invalid(
-            f"{what} has {len(columns)} columns; one is needed", hint=f"pass one value per row as {what}"
-        )
+        raise Invalid(f"{what} has {len(columns)} columns; one is needed", hint=f"pass one value per row as {what}")
     named = schema.names[0] if schema.container != "sequence" else own
     return next(iter(columns.values())), str(named) if isinstance(named, str) and named != "x0" else ""
 
@@ -221,16 +209,12 @@ def _to_ms(values: Array) -> Array:
 # ---------------------------------------------------------------- which columns the model takes
 
 
-def _inputs(
-    model: Any, transform: Transform | None, columns: Columns, schema: Schema, side: set[str]
-) -> Schema:
+def _inputs(model: Any, transform: Transform | None, columns: Columns, schema: Schema, side: set[str]) -> Schema:
     """The schema without those side columns that the model was not fitted on."""
     unused = {name for name in side if not _takes(model, transform, columns, schema, name, side)}
     if not unused:
         return schema
-    return msgspec.structs.replace(
-        schema, fields=tuple(field for field in schema.fields if field.name not in unused)
-    )
+    return msgspec.structs.replace(schema, fields=tuple(field for field in schema.fields if field.name not in unused))
 
 
 def _takes(
@@ -244,17 +228,13 @@ def _takes(
     return not any(_answers(model, transform, columns, schema, left_out) for left_out in without)
 
 
-def _answers(
-    model: Any, transform: Transform | None, columns: Columns, schema: Schema, left_out: set[str]
-) -> bool:
+def _answers(model: Any, transform: Transform | None, columns: Columns, schema: Schema, left_out: set[str]) -> bool:
     fields = tuple(field for field in schema.fields if field.name not in left_out)
     if not fields:
         return False
     rows = Rebuild(msgspec.structs.replace(schema, fields=fields))(take(columns, slice(0, TRIED_ROWS)))
     try:
-        (model.predict if hasattr(model, "predict") else model.predict_proba)(
-            transform(rows) if transform else rows
-        )
+        (model.predict if hasattr(model, "predict") else model.predict_proba)(transform(rows) if transform else rows)
     except Exception:  # noqa: BLE001  # any failure is the answer
         return False
     return True

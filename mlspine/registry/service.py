@@ -98,9 +98,9 @@ class Registry:
         """Give a prepared release its name and number, in one transaction with its ledger line.
 
         The same release under the same name again returns the version it has, with the owner named now if one
-        is: owners are no part of a release. A release registered by a
-        client with a token is not trusted until somebody at the workspace says so: see `trust`. Raises
-        NotFound or Corrupt when the release is not on this machine as it was written.
+        is: owners are no part of a release. A release registered by a client with a token is not trusted until
+        somebody at the workspace says so: see `trust`. Raises NotFound or Corrupt when the release is not on
+        this machine as it was written.
         """
         check_name(prepared.name)
         path = self._releases_dir / prepared.release_hash
@@ -124,12 +124,11 @@ class Registry:
             )
         return version
 
-    def _with_owner(
-        self, tx: Transaction, known: ModelVersion, prepared: Prepared, actor: Actor
-    ) -> ModelVersion:
+    def _with_owner(self, tx: Transaction, known: ModelVersion, prepared: Prepared, actor: Actor) -> ModelVersion:
         if not prepared.owner or prepared.owner_assumed or (prepared.owner == known.owner and not known.owner_assumed):
             return known
-        store.set_owner(tx, known.model, known.version, prepared.owner)
+        gaps = tuple(gap for gap in known.missing if not gap.startswith("owner:"))
+        store.set_owner(tx, known.model, known.version, prepared.owner, gaps)
         self._governance.record(
             action="owner",
             subject=f"model:{known.model}",
@@ -137,7 +136,6 @@ class Registry:
             reason=prepared.message,
             facts={"version": known.version, "owner": prepared.owner, "previous_owner": known.owner},
         )
-        gaps = tuple(gap for gap in known.missing if not gap.startswith("owner:"))
         return msgspec.structs.replace(known, owner=prepared.owner, owner_assumed=False, missing=gaps)
 
     def _numbered(self, prepared: Prepared, actor: Actor) -> ModelVersion:
@@ -254,9 +252,7 @@ class Registry:
                 raise NotFound(f"no model version {model}:{version}", hint=f"see: mlspine models {model}")
 
     @public
-    def set_alias(
-        self, model: str, *, alias: str, version: int, actor: Actor, reason: str = ""
-    ) -> ModelVersion:
+    def set_alias(self, model: str, *, alias: str, version: int, actor: Actor, reason: str = "") -> ModelVersion:
         """Point `MODEL@ALIAS` at a version; one ledger line."""
         check_name(alias, what="alias")
         with self._db.write() as tx:
@@ -315,9 +311,7 @@ class Registry:
         if alias not in aliases:
             near = closest(alias, aliases)
             known = f"aliases: {', '.join(aliases)}" if aliases else f"{model} has no alias yet"
-            raise NotFound(
-                f"no alias {model}@{alias}", hint=f"did you mean {model}@{near}?" if near else known
-            )
+            raise NotFound(f"no alias {model}@{alias}", hint=f"did you mean {model}@{near}?" if near else known)
         return self.get(model, aliases[alias])
 
     def _no_model(self, name: str) -> NotFound:
@@ -326,9 +320,7 @@ class Registry:
         if near:
             return NotFound(f"no model {name!r}", hint=f"did you mean {near}? try: mlspine models {near}")
         listed = f"models here: {', '.join(names)}" if names else "this workspace has no model yet"
-        return NotFound(
-            f"no model {name!r}", hint=f'{listed}; ship one with: mlspine.ship(model, X, y, name="{name}")'
-        )
+        return NotFound(f"no model {name!r}", hint=f'{listed}; ship one with: mlspine.ship(model, X, y, name="{name}")')
 
 
 def _shipped_facts(version: ModelVersion, prepared: Prepared) -> dict[str, Any]:

@@ -85,8 +85,7 @@ def find_release(db: Database, model: str, release_hash: str, releases_dir: Path
 
 def find_by_hash(db: Database, release_hash: str, releases_dir: Path) -> ModelVersion | None:
     rows = db.read(
-        "select * from model_version where release_hash = :hash"
-        " order by created_at_ms, model, version limit 1",
+        "select * from model_version where release_hash = :hash order by created_at_ms, model, version limit 1",
         hash=release_hash,
     )
     return _version(rows[0], releases_dir) if rows else None
@@ -101,12 +100,14 @@ def set_stage(tx: Transaction, model: str, version: int, stage: Stage) -> int:
     )
 
 
-def set_owner(tx: Transaction, model: str, version: int, owner: str) -> int:
+def set_owner(tx: Transaction, model: str, version: int, owner: str, missing: tuple[str, ...]) -> int:
     return tx.execute(
-        "update model_version set owner = :owner, owner_assumed = 0 where model = :model and version = :version",
+        "update model_version set owner = :owner, owner_assumed = 0, missing = :missing"
+        " where model = :model and version = :version",
         model=model,
         version=version,
         owner=owner,
+        missing=_text(missing),
     )
 
 

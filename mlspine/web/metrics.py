@@ -33,7 +33,7 @@ def control_metrics(workspace: Workspace) -> str:
 
 
 def exposition(name: str, text: str, samples: Iterable[Sample]) -> str:
-    """One gauge family in the text format, "" without samples.
+    r"""One gauge family in the text format, "" without samples.
 
     >>> print(exposition("up", "Whether it runs.", [({"who": 'a"b'}, 1.0)]), end="")
     # HELP up Whether it runs.

@@ -13,9 +13,7 @@ from mlspine.core.types import DatasetVersion
 from mlspine.data.schema import ColumnSummary
 from mlspine.data.service import Data
 
-AGE = ColumnSummary(
-    name="age", type="float", dtype="float64", nullable=False, missing_share=0.0, low=1.0, high=2.0
-)
+AGE = ColumnSummary(name="age", type="float", dtype="float64", nullable=False, missing_share=0.0, low=1.0, high=2.0)
 
 
 @pytest.fixture

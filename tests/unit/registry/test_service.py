@@ -82,7 +82,7 @@ def test_what_is_read_back_is_what_was_put(registry: Registry, made: list[Prepar
 
 def test_the_same_release_again_is_the_version_it_was(world: World, registry: Registry, made: list[Prepared]) -> None:
     first = registry.register(made[0], actor=ANN)
-    again = msgspec.structs.replace(made[0], owner="else@example.org", message="other words")
+    again = msgspec.structs.replace(made[0], message="other words")
     assert registry.register(again, actor=ANN) == first
     assert len(world.governance.entries()) == 1
     other_name = registry.register(msgspec.structs.replace(made[0], name="leavers"), actor=ANN)
@@ -124,6 +124,25 @@ def test_a_failure_leaves_nothing_behind(
         registry.register(made[0], actor=ANN)
     assert registry.models() == []
     assert world.data.versions() == []
+
+
+def test_an_owner_named_later_is_kept_with_a_ledger_line(
+    world: World, registry: Registry, made: list[Prepared]
+) -> None:
+    gap = 'owner: a@example.org is assumed from git; owner="a@example.org"'
+    assumed = msgspec.structs.replace(made[0], owner="a@example.org", owner_assumed=True, missing=(gap, "seed: x"))
+    assert registry.register(assumed, actor=ANN).missing == (gap, "seed: x")
+    named = registry.register(msgspec.structs.replace(assumed, owner="b@example.org", owner_assumed=False), actor=ANN)
+    assert (named.owner, named.owner_assumed, named.missing) == ("b@example.org", False, ("seed: x",))
+    assert registry.get("churn", 1) == named
+    last = world.governance.entries()[-1]
+    assert (last.action, last.facts["owner"], last.facts["previous_owner"]) == (
+        "owner",
+        "b@example.org",
+        "a@example.org",
+    )
+    registry.register(assumed, actor=ANN)
+    assert registry.get("churn", 1).owner == "b@example.org"
 
 
 # ---------------------------------------------------------------- names

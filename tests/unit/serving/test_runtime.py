@@ -46,7 +46,9 @@ def test_a_model_that_needs_names_and_types_gets_its_frame(tmp_path: Path) -> No
     assert (proof.form, proof.reproduced_rows) == ("frame", 40)
 
 
-def test_a_model_that_answers_otherwise_here_is_refused(planned: PlannedRelease, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_answers_otherwise_here_is_refused(
+    planned: PlannedRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
     honest = runtime.load_predictor
 
     def drifting(path: Path, release: object, *, form: str) -> object:
@@ -93,7 +95,9 @@ def test_a_release_sent_out_of_the_loop_stays_out(planned: PlannedRelease) -> No
 
 
 def test_differing_versions_are_one_warning_naming_packages() -> None:
-    (said,) = runtime.version_warnings({"numpy": "0.1", "no-such-thing": "1", "python": "2.7.18", "pandas": pd.__version__})
+    (said,) = runtime.version_warnings(
+        {"numpy": "0.1", "no-such-thing": "1", "python": "2.7.18", "pandas": pd.__version__}
+    )
     assert "numpy" in said
     assert "(shipped with 0.1)" in said
     assert "no-such-thing is not installed" in said
