@@ -257,9 +257,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     given = parser.parse_args(None if arguments is None else list(arguments))
     began = time.monotonic()
     study = run(given.splits, given.windows, given.seed)
-    command = (
-        f"benchmarks/false_alarms.py --splits {given.splits} --windows {given.windows} --seed {given.seed}"
-    )
+    command = f"benchmarks/false_alarms.py --splits {given.splits} --windows {given.windows} --seed {given.seed}"
     lines = [
         f"python {command}",
         versions(),

@@ -88,9 +88,7 @@ async def measure(port: int, messages: list[bytes], clients: int, requests: int)
     loop = asyncio.get_running_loop()
     run = Run(messages, clients, requests)
     began = time.perf_counter()
-    await asyncio.gather(
-        *(loop.create_connection(lambda: Client(run), "127.0.0.1", port) for _ in range(clients))
-    )
+    await asyncio.gather(*(loop.create_connection(lambda: Client(run), "127.0.0.1", port) for _ in range(clients)))
     await run.done
     seconds = time.perf_counter() - began
     quantiles = statistics.quantiles(run.latencies, n=100)
@@ -105,9 +103,7 @@ async def measure(port: int, messages: list[bytes], clients: int, requests: int)
 
 def http_messages(path: str, bodies: list[bytes]) -> list[bytes]:
     """Complete HTTP requests, head and body in one."""
-    head = (
-        "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    )
+    head = "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     return [(head % (path, len(body))).encode() + body for body in bodies]
 
 

@@ -52,9 +52,7 @@ def judged(
         if end - begin < MIN_ROWS:
             continue
         picked = rows[begin:end]
-        window = profile(
-            baseline.inputs, {n: v[picked] for n, v in columns.items()}, event_at_ms=at_ms[picked]
-        )
+        window = profile(baseline.inputs, {n: v[picked] for n, v in columns.items()}, event_at_ms=at_ms[picked])
         report = judge(
             baseline,
             window,

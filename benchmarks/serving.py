@@ -113,12 +113,9 @@ def measure(requests: int, runs: int) -> str:
     return report(results, requests, runs, state, logged)
 
 
-def report(
-    results: dict[str, list[dict[str, float]]], requests: int, runs: int, state: Any, logged: int
-) -> str:
+def report(results: dict[str, list[dict[str, float]]], requests: int, runs: int, state: Any, logged: int) -> str:
     medians = {
-        name: {key: statistics.median(each[key] for each in found) for key in KEYS}
-        for name, found in results.items()
+        name: {key: statistics.median(each[key] for each in found) for key in KEYS} for name, found in results.items()
     }
     ours, theirs = (medians[name] for name in SERVERS)
     counters = state["endpoints"]["bench"]
@@ -134,9 +131,7 @@ def report(
     for name, found in results.items():
         each = medians[name]
         runs_text = " ".join(f"{one['per_s']:,.0f}" for one in found)
-        figures = (
-            f"{each['per_s']:>10,.0f}{each['p50_ms']:>10.2f}{each['p99_ms']:>10.2f}{each['cpu_us']:>12.1f}"
-        )
+        figures = f"{each['per_s']:>10,.0f}{each['p50_ms']:>10.2f}{each['p99_ms']:>10.2f}{each['cpu_us']:>12.1f}"
         lines.append(f"{name:<24}{figures}   {runs_text}")
     lines += [
         "",
@@ -151,9 +146,7 @@ def report(
 def machine() -> str:
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
-        found = [
-            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
-        ]
+        found = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         model = found[0].partition(":")[2].strip() if found else model
     return f"{os.cpu_count()} cores, {model}, {platform.system()} {platform.machine()}"
 

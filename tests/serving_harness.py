@@ -135,9 +135,7 @@ class Inference:
         write_plan(self.folder, plan)
         return self.command("apply", plan=msgspec.to_builtins(plan))
 
-    def request(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> Response:
+    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Response:
         """One request on a connection of its own; a body that is not bytes is sent as JSON."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -145,9 +143,7 @@ class Inference:
             connection.request(method, path, data, headers or {})
             answer = connection.getresponse()
             content = answer.read()
-            return Response(
-                answer.status, {name.lower(): value for name, value in answer.getheaders()}, content
-            )
+            return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, content)
         finally:
             connection.close()
 
@@ -155,14 +151,10 @@ class Inference:
         return self.request("GET", path, headers=headers)
 
     def post(self, path: str, body: Any = None, **headers: str) -> Response:
-        return self.request(
-            "POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()}
-        )
+        return self.request("POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()})
 
     def post_gzip(self, path: str, body: Any) -> Response:
-        return self.request(
-            "POST", path, gzip.compress(json.dumps(body).encode()), {"Content-Encoding": "gzip"}
-        )
+        return self.request("POST", path, gzip.compress(json.dumps(body).encode()), {"Content-Encoding": "gzip"})
 
     def log_text(self) -> str:
         return (self.folder / "run" / "inference-0.log").read_text(errors="replace")
@@ -199,9 +191,7 @@ def start(folder: Path, port: int) -> Inference:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(
-                f"the inference process ended with {process.returncode}:\n{running.log_text()}"
-            )
+            raise RuntimeError(f"the inference process ended with {process.returncode}:\n{running.log_text()}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return running
         time.sleep(0.02)
@@ -210,9 +200,7 @@ def start(folder: Path, port: int) -> Inference:
 
 
 @contextlib.contextmanager
-def inference(
-    folder: Path, *endpoints: PlannedEndpoint, control_argv: Sequence[str] = ()
-) -> Iterator[Inference]:
+def inference(folder: Path, *endpoints: PlannedEndpoint, control_argv: Sequence[str] = ()) -> Iterator[Inference]:
     """A running inference process that answers by these endpoints; stopped at the end."""
     port = free_port()
     write_plan(folder, make_plan(folder, *endpoints, port=port, control_argv=control_argv))

@@ -492,9 +492,9 @@ def arrow_restore(field: Field) -> Restore:
     if field.type == "int":
         return lambda values: _arrow_integers(pa, values, kind)
     if field.type == "float":
-        nan_is_null = field.nullable
-        return lambda values: pa.array(values.astype(np.float64), mask=np.isnan(values) if nan_is_null else None).cast(
-            kind
+        numpy_type, nan_is_null = np.dtype(kind.to_pandas_dtype()), field.nullable
+        return lambda values: pa.array(
+            values.astype(numpy_type), type=kind, mask=np.isnan(values) if nan_is_null else None, from_pandas=False
         )
     return lambda values: pa.array(values.tolist(), type=kind)
 

@@ -51,7 +51,9 @@ def quality_chart(
     """
     measured = [(row, row.quality) for row in quality if row.quality is not None]
     months = sorted({row.month for row in quality} | {row.month for row in stayed})
-    axis = _axis([interval for _, interval in measured] + ([band] if band else []) + [row.first for row in stayed])
+    drawn = [end for _, interval in measured for end in (interval.lo, interval.hi)]
+    drawn += [band.lo, band.hi] if band else []
+    axis = _axis(drawn + [row.first.value for row in stayed])
     shapes = [_stripe(axis, band)] if band else []
     shapes += [_line(0, axis.per_cent(mark), 100, axis.per_cent(mark), "var(--line)") for mark in axis.marks]
     words = [
@@ -111,8 +113,8 @@ def month_name(month: str) -> str:
     return datetime.date.fromisoformat(f"{month}-01").strftime("%b")
 
 
-def _axis(intervals: Sequence[Interval]) -> Axis:
-    lo, hi = min(each.lo for each in intervals), max(each.hi for each in intervals)
+def _axis(values: Sequence[float]) -> Axis:
+    lo, hi = min(values), max(values)
     step = next((step for step in _STEPS if (hi - lo) / step <= 6), _STEPS[-1])
     first, last = math.floor((lo - 0.3 * step) / step), math.ceil((hi + 0.3 * step) / step)
     marks = tuple(round(i * step, 10) for i in range(first, last + 1))

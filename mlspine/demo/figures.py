@@ -80,7 +80,7 @@ class FeatureDrift(Struct, frozen=True, kw_only=True):
 
 
 class Distribution(Struct, frozen=True, kw_only=True):
-    """The feature that moved most, as it was at ship time and in its widest window."""
+    """The feature told of most often, as it was at ship time and in its widest window."""
 
     name: str
     effect: str
@@ -97,11 +97,12 @@ class Distribution(Struct, frozen=True, kw_only=True):
 
 
 class AlertLine(Struct, frozen=True, kw_only=True):
-    """One alert: `windows` judged windows long, still open or cleared."""
+    """Alerts of one kind: how often it opened, how many judged windows it lasted in all, and whether it is open."""
 
     severity: Severity
     title: str
     why: str
+    times: int
     windows: int
     open: bool
 

@@ -99,22 +99,23 @@ def drift_by_feature(reports: Iterable[DriftReport]) -> tuple[FeatureDrift, ...]
 
 
 def most_moved(reports: Iterable[DriftReport]) -> Distribution | None:
-    """The input that went furthest beyond its limit in any window, as drawn from both distributions."""
+    """The input told of in most windows, as drawn from both distributions in its widest one."""
     found = [
         Worst(effect.value / effect.limit, verdict, effect, report)
         for report in warned(reports)
         for verdict in report.features
         if verdict.role == "input" and verdict.severity in _TOLD and _drawable(verdict)
         for effect in verdict.effects
-        if effect.limit > 0 and effect.name in ("js", "tv", "mean_sd")
+        if effect.limit > 0 and effect.name in ("js", "tv")
     ]
     if not found:
         return None
-    _, verdict, effect, report = max(found, key=lambda each: each.ratio)
+    times = Counter(each.verdict.name for each in found)
+    _, verdict, effect, report = max(found, key=lambda each: (times[each.verdict.name], each.ratio))
     return Distribution(
         name=verdict.name,
         effect=effect.name,
-        value=abs(effect.value),
+        value=effect.value,
         noise=effect.noise,
         limit=effect.limit,
         from_at_ms=report.from_at_ms,
@@ -170,17 +171,22 @@ def quality_told(reports: Iterable[PerformanceReport]) -> list[Moment]:
 
 
 def alert_lines(alerts: Iterable[Alert]) -> tuple[AlertLine, ...]:
-    """Alerts as the page shows them."""
-    return tuple(
+    """Alerts of one title as one line: how often, how long in all, and in the words of the longest."""
+    by_title: dict[str, list[Alert]] = {}
+    for alert in alerts:
+        by_title.setdefault(alert.title.removeprefix(f"{alert.endpoint}: "), []).append(alert)
+    lines = [
         AlertLine(
-            severity=alert.severity,
-            title=alert.title,
-            why=alert.why,
-            windows=alert.windows,
-            open=not alert.cleared_at_ms,
+            severity=max((each.severity for each in same), key=_ORDER.__getitem__),
+            title=title,
+            why=max(same, key=lambda each: each.windows).why,
+            times=len(same),
+            windows=sum(each.windows for each in same),
+            open=any(not each.cleared_at_ms for each in same),
         )
-        for alert in alerts
-    )
+        for title, same in by_title.items()
+    ]
+    return tuple(sorted(lines, key=lambda line: (-_ORDER[line.severity], -line.windows)))
 
 
 def traffic_by_month(flights: pd.DataFrame) -> tuple[MonthTraffic, ...]:

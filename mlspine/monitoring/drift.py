@@ -132,9 +132,7 @@ def _columns(
         importance = baseline.importance.get(name) if baseline.importance else None
         if comparison.rows:
             floors = baseline.floors[name]
-            judged.append(
-                _Column("input", comparison, baseline.inputs, inputs, floors, limits[name], importance)
-            )
+            judged.append(_Column("input", comparison, baseline.inputs, inputs, floors, limits[name], importance))
         else:
             why = "not recorded in this window, so not judged"
             unjudged.append(_unjudged("input", name, comparison.kind, why, importance or 0.0))
@@ -145,9 +143,7 @@ def _columns(
     elif outputs is None or outputs.rows < min_rows:
         rows = outputs.rows if outputs else 0
         why = f"{rows} of {min_rows} rows counted so far, not judged yet"
-        unjudged += [
-            _unjudged(_ROLES[name], name, reference.kinds[name], why, 1.0) for name in reference.names
-        ]
+        unjudged += [_unjudged(_ROLES[name], name, reference.kinds[name], why, 1.0) for name in reference.names]
     else:
         plain = floors_of(reference, {})
         for comparison in compare(reference, outputs):
@@ -296,9 +292,7 @@ def _recent(history: Sequence[DriftReport], release_hash: str, from_at_ms: int) 
     earlier = [
         report
         for report in history
-        if report.release_hash == release_hash
-        and report.status == "JUDGED"
-        and report.from_at_ms < from_at_ms
+        if report.release_hash == release_hash and report.status == "JUDGED" and report.from_at_ms < from_at_ms
     ]
     return sorted(earlier, key=lambda report: report.from_at_ms)[-2:]
 
@@ -310,9 +304,7 @@ def _lasting(verdicts: list[FeatureVerdict], recent: Sequence[DriftReport]) -> l
     again = [v for v in verdicts if _alerts(v) and (v.role, v.name) in warned]
     heavy = sum(v.importance for v in again if v.role == "input") >= HEAVY_IMPORTANCE
     raised = {(v.role, v.name) for v in again if v.role != "input" or (heavy and v.importance > 0)}
-    return [
-        msgspec.structs.replace(v, severity="CRITICAL") if (v.role, v.name) in raised else v for v in verdicts
-    ]
+    return [msgspec.structs.replace(v, severity="CRITICAL") if (v.role, v.name) in raised else v for v in verdicts]
 
 
 def _alerts(verdict: FeatureVerdict) -> bool:
@@ -359,9 +351,7 @@ def _unseen_sentence(column: _Column, drawn: Drawn) -> str:
     _, _, after = _tallies(column, lead)
     names = sorted(after.names, key=lambda name: (-after.names[name], name))[:3]
     listed = f": {', '.join(map(repr, names))}" if names else ""
-    return (
-        f"levels never seen before in {share:.1f}% of rows (limit {column.limits['unseen_pp']:.1f}%){listed}"
-    )
+    return f"levels never seen before in {share:.1f}% of rows (limit {column.limits['unseen_pp']:.1f}%){listed}"
 
 
 def _mean_sentence(column: _Column, drawn: Drawn) -> str:

@@ -161,9 +161,7 @@ class Batcher:
 class LoopBatcher(Batcher):
     """For a model called in the event loop."""
 
-    def __init__(
-        self, predict: Callable[[Columns], Outputs], *, canned: Callable[[], bool], **rest: Any
-    ) -> None:
+    def __init__(self, predict: Callable[[Columns], Outputs], *, canned: Callable[[], bool], **rest: Any) -> None:
         super().__init__(**rest)
         self._predict = predict
         self._canned = canned
@@ -273,9 +271,7 @@ def refusal(exc: Exception, *, healthy: bool) -> MlspineError:
             hint="compare the values with those it was fitted on",
         )
     log.error("the model fails on its own recorded row", extra={"why": said})
-    return Unavailable(
-        f"the model fails: {said}", hint="bring back the release before it: mlspine rollback NAME"
-    )
+    return Unavailable(f"the model fails: {said}", hint="bring back the release before it: mlspine rollback NAME")
 
 
 def join(parts: Sequence[Outputs]) -> Outputs:

@@ -30,9 +30,7 @@ class PlanFile:
             self._seen = self._stamp()
             return msgspec.json.decode(self.path.read_bytes(), type=Plan)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise Corrupt(
-                f"the plan {self.path} cannot be read: {exc}", hint="write it anew with: mlspine up"
-            ) from exc
+            raise Corrupt(f"the plan {self.path} cannot be read: {exc}", hint="write it anew with: mlspine up") from exc
 
     def changed(self) -> Plan | None:
         """The plan if the file is another than at the last look, else None."""
@@ -61,9 +59,7 @@ class InLoopMark:
             self._map = mmap.mmap(file.fileno(), MARK_BYTES)
         os.chmod(path, 0o600)
 
-    def around(
-        self, predict: Callable[[Columns], Outputs], release_hash: str
-    ) -> Callable[[Columns], Outputs]:
+    def around(self, predict: Callable[[Columns], Outputs], release_hash: str) -> Callable[[Columns], Outputs]:
         """The same prediction with the mark set while it runs."""
         mark, running = self._map, release_hash.encode().ljust(MARK_BYTES, b"\0")[:MARK_BYTES]
 

@@ -110,9 +110,7 @@ class Recorder:
         last = self._backlog[-1] if self._backlog else self._writing
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while (
-                    last is not None and (last is self._writing or last in self._backlog) and not self.failure
-                ):
+                while last is not None and (last is self._writing or last in self._backlog) and not self.failure:
                     self._changed.clear()
                     await self._changed.wait()
         return self.unwritten_rows
@@ -122,9 +120,7 @@ class Recorder:
         left = await self.flush()
         if left:
             self.dropped_rows += left
-            log.error(
-                "rows are lost because the log cannot be written", extra={"rows": left, "why": self.failure}
-            )
+            log.error("rows are lost because the log cannot be written", extra={"rows": left, "why": self.failure})
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -193,9 +189,7 @@ def make_batch(calls: Sequence[Call]) -> Batch:
     source = calls[0].source
     requests = [request for call in calls for request in call.requests]
     keep = [name for name in source.columns if name not in source.log.redact]
-    logged = [
-        name for name in (source.time_column, source.key_column) if name and name not in source.log.redact
-    ]
+    logged = [name for name in (source.time_column, source.key_column) if name and name not in source.log.redact]
     columns = concat([{name: call.columns[name] for name in {*keep, *logged}} for call in calls])
     counts = [request.table.size for request in requests]
     scores = [call.answered.score for call in calls if call.answered.score is not None]
@@ -245,8 +239,7 @@ def _keys(requests: Sequence[Request], column: np.ndarray[Any, Any] | None) -> l
         return of_request
     told: list[Any] = column.tolist()
     return [
-        other if value is None or value != value else _key(value)
-        for value, other in zip(told, of_request, strict=True)
+        other if value is None or value != value else _key(value) for value, other in zip(told, of_request, strict=True)
     ]
 
 

@@ -96,9 +96,7 @@ class RowCodec:
                 problems += self._read_column(field, columns[field.name], arrays)
         lengths = {name: len(values) for name, values in arrays.items()}
         if len(set(lengths.values())) > 1:
-            problems.append(
-                "columns differ in length: " + ", ".join(f"{n} has {rows}" for n, rows in lengths.items())
-            )
+            problems.append("columns differ in length: " + ", ".join(f"{n} has {rows}" for n, rows in lengths.items()))
         if problems:
             raise self._refusal(problems)
         count = next(iter(lengths.values()), 0)
@@ -178,9 +176,7 @@ class RowCodec:
             return self.read_rows(raw["rows"])
         if "columns" in raw and "columns" not in self.schema.names:
             if not isinstance(raw["columns"], dict):
-                raise Invalid(
-                    f"columns: expected an object of columns, got {shown(raw['columns'])}", hint=self._hint()
-                )
+                raise Invalid(f"columns: expected an object of columns, got {shown(raw['columns'])}", hint=self._hint())
             return self.read_columns(raw["columns"])
         problems: list[str] = []
         row = self._read_row(raw, "", problems)
@@ -205,9 +201,7 @@ class RowCodec:
                 try:
                     values.append(convert(value))
                 except (ValueError, TypeError, OverflowError, Invalid):
-                    problems.append(
-                        f"{_path(at, field.name)}: expected {expected(field)}, got {shown(value)}"
-                    )
+                    problems.append(f"{_path(at, field.name)}: expected {expected(field)}, got {shown(value)}")
         return tuple(values)
 
     def _read_column(self, field: Field, values: Any, arrays: Columns) -> list[str]:

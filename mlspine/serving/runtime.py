@@ -7,7 +7,7 @@ import logging
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -24,17 +24,14 @@ from mlspine.serving.rows import RowCodec
 
 log = logging.getLogger(__name__)
 
-_one_at_a_time = (
-    threading.Lock()
-)  # releases are loaded side by side, and must not slow each other's measurement
+_one_at_a_time = threading.Lock()  # releases are loaded side by side, and must not slow each other's measurement
 
 Form = Literal["frame", "matrix"]
 RELATIVE_TOLERANCE = 1e-9
 LOOP_LIMIT_S = 0.001  # a slower single row would hold up everybody else in the event loop
 TIMED_CALLS = 100
-TIMED_FOR_S = (
-    0.3  # a slow model is not timed longer than this, once it has been tried LEAST_TIMED_CALLS times
-)
+TIMING_BUDGET_S = 1.0  # a slow model is timed by fewer calls
+TIMED_FOR_S = 0.3  # a slow model is not timed longer than this, once it has been tried LEAST_TIMED_CALLS times
 LEAST_TIMED_CALLS = 20
 CAPACITY_ROWS = 64
 SHOWN_MISMATCHES = 5
@@ -103,8 +100,7 @@ def load(planned: PlannedRelease) -> tuple[LoadedRelease, Proof]:
         raise Invalid(
             f"release {planned.release_hash[:SHORT_HASH]} reproduces {reproduced.rows} of {reproduced.of}"
             " recorded predictions in this environment",
-            hint="install the library versions it was shipped with: pip install -r "
-            f"{path / 'requirements.txt'}",
+            hint=f"install the library versions it was shipped with: pip install -r {path / 'requirements.txt'}",
             details=(*reproduced.mismatches, *said),
         )
     with _one_at_a_time:
@@ -157,9 +153,7 @@ def codec_of(release: Release) -> RowCodec:
     if time_column:
         also.append(Field(name=time_column, type="datetime", dtype="", nullable=True))
     if key_column and key_column != time_column:
-        also.append(
-            Field(name=key_column, type="category", dtype="", nullable=True, levels=("", 0, 0.0, False))
-        )
+        also.append(Field(name=key_column, type="category", dtype="", nullable=True, levels=("", 0, 0.0, False)))
     return RowCodec(release.signature.inputs, also=also)
 
 
@@ -199,9 +193,7 @@ def compare(given: Outputs, expected: Outputs) -> Reproduced:
             return Reproduced(0, count, ("no probabilities, or of another shape",))
         equal &= _equal(given.probabilities, expected.probabilities).reshape(count, -1).all(axis=1)
     wrong = np.flatnonzero(~equal)
-    said = tuple(
-        f"row {i}: {_tell(given, i)} instead of {_tell(expected, i)}" for i in wrong[:SHOWN_MISMATCHES]
-    )
+    said = tuple(f"row {i}: {_tell(given, i)} instead of {_tell(expected, i)}" for i in wrong[:SHOWN_MISMATCHES])
     return Reproduced(count - len(wrong), count, said)
 
 
@@ -219,9 +211,7 @@ def still_reproduces(loaded: LoadedRelease) -> bool:
     try:
         return reproduce(loaded.predict, rows, expected).all
     except Exception as exc:  # noqa: BLE001 (whatever it is, the release does not answer)
-        log.error(
-            "a recorded row fails", extra={"release": loaded.release_hash[:SHORT_HASH], "why": str(exc)[:300]}
-        )
+        log.error("a recorded row fails", extra={"release": loaded.release_hash[:SHORT_HASH], "why": str(exc)[:300]})
         return False
 
 
@@ -263,9 +253,7 @@ def fingerprint(path: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple((str(file.relative_to(path)), stat.st_size, stat.st_mtime_ns) for file, stat in stats)
 
 
-def _choose_form(
-    path: Path, release: Release, rows: Columns, expected: Outputs
-) -> tuple[Form, Predictor, Reproduced]:
+def _choose_form(path: Path, release: Release, rows: Columns, expected: Outputs) -> tuple[Form, Predictor, Reproduced]:
     """Hand the model a plain matrix, which is much cheaper, if that gives the recorded predictions."""
     if len(expected.prediction):
         try:
@@ -328,7 +316,13 @@ def _tell(outputs: Outputs, row: int) -> str:
     return told
 
 
-def _timed(predictor: Predictor, rows: Columns, timer: Callable[[], float]) -> float:
-    began = timer()
-    predictor(rows)
-    return timer() - began
+def _times(predictor: Predictor, calls: Iterable[Columns], timer: Callable[[], float]) -> list[float]:
+    """Seconds of each call, until the calls or the budget run out; at least one."""
+    times: list[float] = []
+    for rows in calls:
+        began = timer()
+        predictor(rows)
+        times.append(timer() - began)
+        if sum(times) > TIMING_BUDGET_S:
+            break
+    return times

@@ -132,9 +132,7 @@ class ServedEndpoint:
 
     path = "live"
 
-    def __init__(
-        self, planned: PlannedEndpoint, live: PlannedRelease, runner: Runner, meter: Meter, batcher: Batcher
-    ):
+    def __init__(self, planned: PlannedEndpoint, live: PlannedRelease, runner: Runner, meter: Meter, batcher: Batcher):
         self.planned = planned
         self.live = live
         self.name = planned.name
@@ -374,9 +372,7 @@ class Serving:
 
     # ------------------------------------------------------------ switching
 
-    async def _next(
-        self, planned: PlannedEndpoint, failures: list[MlspineError]
-    ) -> ServedEndpoint | SilentEndpoint:
+    async def _next(self, planned: PlannedEndpoint, failures: list[MlspineError]) -> ServedEndpoint | SilentEndpoint:
         """What will answer for one endpoint; nothing a request sees changes here."""
         before = self._endpoints.get(planned.name)
         meter = self._meters.setdefault(planned.name, Meter())
@@ -395,9 +391,7 @@ class Serving:
                 return before
             return SilentEndpoint(planned, meter, exc)
         record = self._record(planned, planned.live, runner, meter)
-        return ServedEndpoint(
-            planned, planned.live, runner, meter, runner.batcher(record, self._max_queue_rows)
-        )
+        return ServedEndpoint(planned, planned.live, runner, meter, runner.batcher(record, self._max_queue_rows))
 
     def _record(self, planned: PlannedEndpoint, live: PlannedRelease, runner: Runner, meter: Meter) -> Record:
         time_column, key_column = runtime.logged_columns(runner.loaded.release)
@@ -451,10 +445,7 @@ class Serving:
     async def _drop_unused(self, plan: Plan) -> None:
         """Forget releases the plan does not name; requests under way on them still end there."""
         wanted = {
-            each.release_hash
-            for planned in plan.endpoints
-            for each in (planned.live, planned.warm)
-            if each is not None
+            each.release_hash for planned in plan.endpoints for each in (planned.live, planned.warm) if each is not None
         }
         answering = {id(each.runner) for each in self._endpoints.values() if isinstance(each, ServedEndpoint)}
         for key in [key for key in self._runners if key not in wanted]:

@@ -218,15 +218,11 @@ def _check(
     floors: Mapping[str, Mapping[str, float]],
 ) -> None:
     problems = [_unknown("importance", name, kinds) for name in importance if name not in kinds]
-    problems += [
-        f"importance: {name} is {weight}" for name, weight in importance.items() if not np.isfinite(weight)
-    ]
+    problems += [f"importance: {name} is {weight}" for name, weight in importance.items() if not np.isfinite(weight)]
     problems += [_unknown("floors", name, kinds) for name in floors if name not in kinds]
     for name, own in floors.items():
         problems += [_unknown(f"floors of {name}", effect, FLOORS) for effect in own if effect not in FLOORS]
-        problems += [
-            f"floors of {name}: {effect} is {floor}" for effect, floor in own.items() if not floor > 0
-        ]
+        problems += [f"floors of {name}: {effect} is {floor}" for effect, floor in own.items() if not floor > 0]
     if (outputs is None) != (outputs_from == "LEARNING"):
         given = "no outputs" if outputs is None else "outputs"
         problems.append(f"outputs_from: {outputs_from} with {given} given")

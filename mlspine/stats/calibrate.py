@@ -157,9 +157,7 @@ def _widening(values: Floats, floors: Floats) -> float:
     return max(1.0, float(np.quantile(worst, _PASSING)))
 
 
-def self_check(
-    references: Sequence[Reference], *, rows: int, draws: int = DRAWS, seed: int = 0
-) -> FalseAlarms:
+def self_check(references: Sequence[Reference], *, rows: int, draws: int = DRAWS, seed: int = 0) -> FalseAlarms:
     """Judge windows drawn from the reference's own counts, all columns of all references as one family.
 
     rows: rows per drawn window. Columns are drawn independently, the case in which alpha/d is closest to

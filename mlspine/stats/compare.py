@@ -213,9 +213,7 @@ def unseen_test(s: Array, n: Array, singletons: Array, m: Array) -> Floats:
     >>> round(float(unseen_test(3, 1000, 0, 1000)), 3)
     0.576
     """
-    s, n, singletons, m = np.broadcast_arrays(
-        *(np.asarray(x, dtype=np.float64) for x in (s, n, singletons, m))
-    )
+    s, n, singletons, m = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (s, n, singletons, m)))
     found = (s > 0) & (m > 0)
     ratio = n / np.maximum(m, 1)
     clump = np.where(singletons > 0, 1 + ratio, 1.0)
@@ -251,9 +249,7 @@ def chi_squared(base: Array, h: Array, g: Array) -> tuple[Floats, Floats]:
     cells_h, cells_g, rare_pool = cells(base, h, g)
     if not rare_pool:
         return _pearson(cells_h, cells_g), np.full(np.shape(n), np.nan)
-    return _pearson(cells_h[..., :-1], cells_g[..., :-1]), share_test(
-        cells_g[..., -1], n, cells_h[..., -1], m
-    )
+    return _pearson(cells_h[..., :-1], cells_g[..., :-1]), share_test(cells_g[..., -1], n, cells_h[..., -1], m)
 
 
 def _pearson(h: Array, g: Array) -> Floats:
@@ -366,9 +362,7 @@ def _outside_components(lead: Part, before: Array, after: Array) -> dict[str, Fl
     m, n, bins = before.sum(axis=-1), after.sum(axis=-1), lead.bins
     found = {"missing": share_test(after[..., bins], n, before[..., bins], m)}
     if isinstance(lead, NumericPart):
-        found["infinite"] = share_test(
-            after[..., bins + 1 :].sum(axis=-1), n, before[..., bins + 1 :].sum(axis=-1), m
-        )
+        found["infinite"] = share_test(after[..., bins + 1 :].sum(axis=-1), n, before[..., bins + 1 :].sum(axis=-1), m)
     elif counts_unseen(lead):
         held = before[..., :bins]
         known = held.sum(axis=-1)
@@ -512,9 +506,7 @@ def _rate_change(before: Array, after: Array, at: slice) -> Measured:
 def _largest(found: list[Measured]) -> Measured:
     values = np.stack([measured.value for measured in found])
     best = values.argmax(axis=0)[None]
-    pick = [
-        np.take_along_axis(np.stack([measured[i] for measured in found]), best, axis=0)[0] for i in range(3)
-    ]
+    pick = [np.take_along_axis(np.stack([measured[i] for measured in found]), best, axis=0)[0] for i in range(3)]
     return Measured(pick[0], pick[1], np.minimum(1.0, pick[2] * len(found)))
 
 
@@ -616,9 +608,7 @@ def _stack(tallies: Sequence[Tally]) -> Side:
     return Side(np.stack([t.counts for t in tallies]), *moments.T)
 
 
-def _compare_column(
-    reference: Reference, name: str, before: Sequence[Side], after: Sequence[Side]
-) -> Comparison:
+def _compare_column(reference: Reference, name: str, before: Sequence[Side], after: Sequence[Side]) -> Comparison:
     components = column_components(reference, name, before, after)
     effects = column_effects(reference, name, before, after)
     lead = reference.parts_of(name)[0]

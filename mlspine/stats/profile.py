@@ -162,9 +162,7 @@ def kind_of(field: Field) -> Kind:
     return _KINDS[field.type]
 
 
-def build_reference(
-    columns: Columns, kinds: Mapping[str, Kind], *, event_at_ms: Ints | None = None
-) -> Reference:
+def build_reference(columns: Columns, kinds: Mapping[str, Kind], *, event_at_ms: Ints | None = None) -> Reference:
     """The bins of the named columns, taken from these rows, with the rows counted on them.
 
     kinds: column -> kind; columns without a kind are left out. A text column whose values repeat (at most
@@ -583,9 +581,7 @@ def _number_codes(part: NumericPart, values: Floats) -> Ints:
 def _level_codes(part: LevelPart, values: Array) -> Ints:
     place = {level: i for i, level in enumerate(part.levels)}
     strange = len(part.levels) + (0 if part.pooled else 1)
-    codes = (
-        part.bins if _is_missing(value) else place.get(_level(value), strange) for value in values.tolist()
-    )
+    codes = (part.bins if _is_missing(value) else place.get(_level(value), strange) for value in values.tolist())
     return np.fromiter(codes, dtype=np.int64, count=len(values))
 
 

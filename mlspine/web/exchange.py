@@ -33,12 +33,10 @@ class Reply(NamedTuple):
     headers: list[Header]
 
 
-class Refused(Exception):  # noqa: N818 (not an error of ours: an answer)
+class Refused(Exception):
     """A request that HTTP itself turns away: wrong method, too large, unknown encoding."""
 
-    def __init__(
-        self, status: int, message: str, *, hint: str = "", headers: tuple[Header, ...] = ()
-    ) -> None:
+    def __init__(self, status: int, message: str, *, hint: str = "", headers: tuple[Header, ...] = ()) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
@@ -46,7 +44,7 @@ class Refused(Exception):  # noqa: N818 (not an error of ours: an answer)
         self.headers = headers
 
 
-class HungUp(Exception):  # noqa: N818
+class HungUp(Exception):
     """The caller is gone; there is nobody to answer."""
 
 

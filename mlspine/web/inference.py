@@ -110,9 +110,7 @@ async def serve(workspace: Path, process: str) -> None:
     recorder.start()
     await commands.listen(messages.socket_path(run, process))
     pid_file = write_pid_file(run, process)
-    duties = in_background(
-        PlanWatch(plan_file, serving).follow(), ControlKeeper(run, lambda: plan.control_argv).keep()
-    )
+    duties = in_background(PlanWatch(plan_file, serving).follow(), ControlKeeper(run, lambda: plan.control_argv).keep())
     try:
         with contextlib.suppress(MlspineError):  # told in the log; the other endpoints answer all the same
             await serving.apply(plan)
@@ -186,11 +184,7 @@ def listen(host: str, port: int) -> socket.socket:
 def base_url(plan: Plan) -> str:
     """Where callers on this machine reach the plan's address."""
     host = "127.0.0.1" if plan.host in ("0.0.0.0", "") else "[::1]" if plan.host == "::" else plan.host
-    return (
-        f"http://[{host}]:{plan.port}"
-        if ":" in host and not host.startswith("[")
-        else f"http://{host}:{plan.port}"
-    )
+    return f"http://[{host}]:{plan.port}" if ":" in host and not host.startswith("[") else f"http://{host}:{plan.port}"
 
 
 def serving_config(workspace: Path) -> ServingConfig:

@@ -117,9 +117,7 @@ class InferenceApi:
                 raise _silence(route.endpoint)
             table, context = speaker.read(body, scope)
             answer = await route.endpoint.submit(
-                Request(
-                    table, request_id, received_at_ms=at_ms, began_s=began_s, event_at_ms=event_at_ms, key=key
-                )
+                Request(table, request_id, received_at_ms=at_ms, began_s=began_s, event_at_ms=event_at_ms, key=key)
             )
             reply = speaker.write(request_id, answer, context)
         except HungUp:
@@ -155,14 +153,10 @@ class InferenceApi:
             return told(exc, wire, scope)
 
     def _no_route(self, path: str) -> NotFound:
-        canonical = [
-            known for known in self._routes if known.startswith("/endpoints/") and known.endswith("/predict")
-        ]
+        canonical = [known for known in self._routes if known.startswith("/endpoints/") and known.endswith("/predict")]
         near = closest(path, self._routes)
         listed = f"routes that predict: {', '.join(canonical[:10]) or 'none yet'}; all routes: /docs"
-        return NotFound(
-            f"nothing answers at {path[:200]}", hint=f"did you mean {near}? {listed}" if near else listed
-        )
+        return NotFound(f"nothing answers at {path[:200]}", hint=f"did you mean {near}? {listed}" if near else listed)
 
     # ------------------------------------------------------------ routes
 
@@ -194,9 +188,7 @@ class InferenceApi:
             routes["/version"] = Page(self._version, MlflowScoringWire)
         self._routes = routes
 
-    def _endpoint_routes(
-        self, name: str, endpoint: ServedEndpoint | SilentEndpoint
-    ) -> Mapping[str, Page | Predict]:
+    def _endpoint_routes(self, name: str, endpoint: ServedEndpoint | SilentEndpoint) -> Mapping[str, Page | Predict]:
         routes: dict[str, Page | Predict] = {
             f"/endpoints/{name}": Page(lambda: self._describe(endpoint), RowsWire),
             f"/endpoints/{name}/predict": _route(endpoint, RowsWire),
@@ -229,9 +221,7 @@ class InferenceApi:
         )
 
     async def _list(self) -> Reply:
-        return json_reply(
-            {"endpoints": [inference_docs.summary(each) for each in self._serving.endpoints.values()]}
-        )
+        return json_reply({"endpoints": [inference_docs.summary(each) for each in self._serving.endpoints.values()]})
 
     async def _describe(self, endpoint: ServedEndpoint | SilentEndpoint) -> Reply:
         return json_reply(inference_docs.description(endpoint, self._base_url))
@@ -242,9 +232,7 @@ class InferenceApi:
 
     async def _openapi(self) -> Reply:
         return json_reply(
-            inference_docs.openapi(
-                self._serving.endpoints.values(), self._base_url, __version__, self._max_body_bytes
-            )
+            inference_docs.openapi(self._serving.endpoints.values(), self._base_url, __version__, self._max_body_bytes)
         )
 
     async def _metrics(self) -> Reply:

@@ -58,9 +58,7 @@ def curl(endpoint: ServedEndpoint, base_url: str) -> str:
 # ---------------------------------------------------------------- OpenAPI
 
 
-def openapi(
-    endpoints: Iterable[Endpoint], base_url: str, version: str, max_body_bytes: int
-) -> dict[str, Any]:
+def openapi(endpoints: Iterable[Endpoint], base_url: str, version: str, max_body_bytes: int) -> dict[str, Any]:
     """The OpenAPI 3.1 document of what is served now, every status code listed."""
     endpoints = list(endpoints)
     paths: dict[str, Any] = {
@@ -70,15 +68,11 @@ def openapi(
         "/openapi.json": _page("This document", _OBJECT),
         "/metrics": _page("Metrics in Prometheus text format", None, content="text/plain"),
         "/health/live": _page("The process runs", _flag("live")),
-        "/health/ready": _page(
-            "Every endpoint reproduces a recorded prediction", _flag("ready"), also=(503,)
-        ),
+        "/health/ready": _page("Every endpoint reproduces a recorded prediction", _flag("ready"), also=(503,)),
         "/v1/models": _page("KServe v1: the models", _OBJECT, error="V1Error"),
         "/v2": _page("Open Inference Protocol: the server", _OBJECT, error="V2Error"),
         "/v2/health/live": _page("Open Inference Protocol: liveness", _flag("live"), error="V2Error"),
-        "/v2/health/ready": _page(
-            "Open Inference Protocol: readiness", _flag("ready"), error="V2Error", also=(503,)
-        ),
+        "/v2/health/ready": _page("Open Inference Protocol: readiness", _flag("ready"), error="V2Error", also=(503,)),
         "/v2/models": _page("Open Inference Protocol: the models", _OBJECT, error="V2Error"),
         "/v2/repository/index": {
             "post": {
@@ -94,9 +88,7 @@ def openapi(
         name = endpoints[0].name
         paths["/invocations"] = paths[f"/endpoints/{name}/invocations"]
         for path in ("/ping", "/health"):
-            paths[path] = _page(
-                "MLflow: readiness", None, content="text/plain", error="MlflowError", also=(503,)
-            )
+            paths[path] = _page("MLflow: readiness", None, content="text/plain", error="MlflowError", also=(503,))
         paths["/version"] = _page("The version of mlspine", None, content="text/plain", error="MlflowError")
     return {
         "openapi": "3.1.0",
@@ -203,9 +195,7 @@ def _endpoint_paths(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, An
             f"MLflow: predict with {name}", _OBJECT, _OBJECT, "MlflowError", foreign, csv=True
         ),
         f"/v1/models/{name}": _page(f"KServe v1: readiness of {name}", _OBJECT, error="V1Error", also=(503,)),
-        f"/v1/models/{name}:predict": _predict(
-            f"KServe v1: predict with {name}", _OBJECT, _OBJECT, "V1Error", foreign
-        ),
+        f"/v1/models/{name}:predict": _predict(f"KServe v1: predict with {name}", _OBJECT, _OBJECT, "V1Error", foreign),
     }
     bases = [f"/v2/models/{name}"]
     if isinstance(endpoint, ServedEndpoint):
@@ -260,9 +250,7 @@ def _page(
     schema = {"type": "string"} if answer is None else answer
     responses: dict[str, Any] = {"200": {"description": text, "content": {content: {"schema": schema}}}}
     responses |= {"405": _failure(405, error)}
-    responses |= {
-        str(code): {"description": _WHY[code], "content": {content: {"schema": {}}}} for code in also
-    }
+    responses |= {str(code): {"description": _WHY[code], "content": {content: {"schema": {}}}} for code in also}
     return {"get": {"summary": text, "responses": responses}}
 
 
@@ -374,13 +362,7 @@ def _section(endpoint: Endpoint, base_url: str) -> str:
         for field in endpoint.codec.schema.fields
     )
     classes = ", ".join(map(str, endpoint.signature.classes))
-    gives = (
-        f"one of {classes}"
-        if classes
-        else "a number"
-        if endpoint.signature.task == "regression"
-        else "a value"
-    )
+    gives = f"one of {classes}" if classes else "a number" if endpoint.signature.task == "regression" else "a value"
     log = endpoint.planned.log
     kept = "inputs and answers" if log.enabled else "nothing"
     left_out = f", without {', '.join(log.redact)}" if log.enabled and log.redact else ""

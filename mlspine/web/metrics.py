@@ -38,7 +38,7 @@ def exposition(name: str, text: str, samples: Iterable[Sample]) -> str:
     >>> print(exposition("up", "Whether it runs.", [({"who": 'a"b'}, 1.0)]), end="")
     # HELP up Whether it runs.
     # TYPE up gauge
-    up{who="a\\\\"b"} 1.0
+    up{who="a\"b"} 1.0
     """
     lines = [f"{name}{_labels(labels)} {value}" for labels, value in samples]
     return "\n".join([f"# HELP {name} {text}", f"# TYPE {name} gauge", *lines, ""]) if lines else ""

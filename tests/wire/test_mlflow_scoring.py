@@ -38,9 +38,17 @@ def test_every_json_form_gives_the_same_predictions(single: Inference, body: Any
         assert answer.headers["Mlspine-Path"] == "live"
 
 
-def test_a_frame_as_the_mlflow_client_serialises_it(several: Inference) -> None:
-    from mlflow.pyfunc.scoring_server import client  # noqa: F401 (proves that the module is there)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # mlflow warns about its own type hints while imported
+def test_the_mlflow_client_itself_is_answered(single: Inference) -> None:
+    client = pytest.importorskip("mlflow.pyfunc.scoring_server.client")
+    model, X, _ = prices()
+    speaking = client.ScoringServerClient("127.0.0.1", single.port)
+    speaking.ping()
+    answer = speaking.invoke(X)
+    assert answer.get_predictions()[0].tolist() == pytest.approx(model.predict(X).tolist())
 
+
+def test_a_frame_of_many_types_as_pandas_spells_it(several: Inference) -> None:
     model, X, _ = mixed()
     body = {"dataframe_split": json.loads(X.to_json(orient="split", date_format="iso"))}
     answer = requests.post(several.url + "/endpoints/mixed/invocations", json=body, timeout=10)

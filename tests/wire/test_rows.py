@@ -165,7 +165,7 @@ def test_the_example_command_works_as_it_stands(several: Inference) -> None:
     assert [column["name"] for column in told["columns"]] == list(ROW)
     words = shlex.split(told["curl"])
     assert several.post(PREDICT, words[words.index("-d") + 1].encode()).status == 200
-    done = subprocess.run(words, capture_output=True)
+    done = subprocess.run(words, capture_output=True, check=False)
     assert json.loads(done.stdout)["endpoint"] == "mixed"
 
 

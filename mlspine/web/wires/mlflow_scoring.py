@@ -63,9 +63,7 @@ class MlflowScoringWire:
         words = ". ".join([told.message, *told.details, *([told.hint] if told.hint else [])])
         if told.status == 415:
             return text_reply(told.message, 415)
-        code = MlflowScoringWire.ERROR_CODES.get(
-            told.status, "INTERNAL_ERROR" if told.status >= 500 else "BAD_REQUEST"
-        )
+        code = MlflowScoringWire.ERROR_CODES.get(told.status, "INTERNAL_ERROR" if told.status >= 500 else "BAD_REQUEST")
         return json_reply({"error_code": code, "message": words}, told.status)
 
     # ------------------------------------------------------------ reading
@@ -75,11 +73,7 @@ class MlflowScoringWire:
             raise Invalid(f"expected an object with one of {', '.join(FORMS)}, got {shown(raw)}")
         given = [form for form in FORMS if form in raw]
         if len(given) != 1:
-            said = (
-                f"got {' and '.join(given)}"
-                if given
-                else f"got {', '.join(map(repr, list(raw)[:5])) or 'nothing'}"
-            )
+            said = f"got {' and '.join(given)}" if given else f"got {', '.join(map(repr, list(raw)[:5])) or 'nothing'}"
             raise Invalid(f"expected exactly one of {', '.join(FORMS)}; {said}")
         if raw.get("params"):
             raise Invalid("this model takes no params", hint="leave params out")
@@ -109,12 +103,8 @@ class MlflowScoringWire:
             if not isinstance(row, list) or len(row) != len(names)
         ]
         if wrong or not all(isinstance(name, str) for name in names):
-            raise Invalid(
-                "dataframe_split cannot be read", details=wrong[:20] or ("columns: expected names",)
-            )
-        return self._codec.read_rows(
-            [dict(zip(names, row, strict=True)) for row in rows], at="dataframe_split.data"
-        )
+            raise Invalid("dataframe_split cannot be read", details=wrong[:20] or ("columns: expected names",))
+        return self._codec.read_rows([dict(zip(names, row, strict=True)) for row in rows], at="dataframe_split.data")
 
     def _read_rows(self, rows: Any, at: str, *, records_only: bool) -> Table:
         if not isinstance(rows, list):
@@ -132,9 +122,7 @@ class MlflowScoringWire:
             raise Invalid(f"the body is not CSV: {exc}", hint="the first line names the columns") from exc
         lines = [line for line in lines if line]
         if len(lines) < 2:
-            raise Invalid(
-                "the CSV holds no rows", hint="the first line names the columns, each further one is a row"
-            )
+            raise Invalid("the CSV holds no rows", hint="the first line names the columns, each further one is a row")
         names, rows = lines[0], lines[1:]
         wrong = [
             f"line {i}: {len(row)} values for {len(names)} columns"
@@ -154,11 +142,7 @@ class MlflowScoringWire:
 
 def _as_list(values: Any) -> Any:
     """A column of a tensor dict: [[1], [2]] means [1, 2]."""
-    if (
-        isinstance(values, list)
-        and values
-        and all(isinstance(each, list) and len(each) == 1 for each in values)
-    ):
+    if isinstance(values, list) and values and all(isinstance(each, list) and len(each) == 1 for each in values):
         return [each[0] for each in values]
     return values
 

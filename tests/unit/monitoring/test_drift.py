@@ -40,9 +40,7 @@ def answers(count=1_000, seed=0):
 
 
 BASELINE = take_baseline(rows(20_000), KINDS, importance=WEIGHTS)
-WITH_OUTPUTS = take_baseline(
-    rows(20_000), KINDS, importance=WEIGHTS, outputs=answers(20_000), outputs_from="holdout"
-)
+WITH_OUTPUTS = take_baseline(rows(20_000), KINDS, importance=WEIGHTS, outputs=answers(20_000), outputs_from="holdout")
 
 
 def judged(columns, *, baseline=BASELINE, outputs=None, day=0, span_ms=DAY_MS, **given):
@@ -370,9 +368,9 @@ def test_learned_outputs_are_judged_by_the_floors():
     calm = judged(rows(seed=15), outputs=answers(seed=15), learned_outputs=learned)
     assert feature(calm, "score", "score").severity == "OK"
     moved = {**answers(seed=16), "score": answers(seed=16)["score"] + 0.2}
-    assert feature(
-        judged(rows(seed=16), outputs=moved, learned_outputs=learned), "score", "score"
-    ).severity == ("WARNING")
+    assert feature(judged(rows(seed=16), outputs=moved, learned_outputs=learned), "score", "score").severity == (
+        "WARNING"
+    )
 
 
 def test_too_few_outputs_are_said_and_not_judged():

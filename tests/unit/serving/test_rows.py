@@ -190,11 +190,10 @@ values = st.one_of(
 def test_any_json_gives_a_table_or_a_refusal(rows: list[dict[str, Any]]) -> None:
     codec = RowCodec(SCHEMA)
     try:
-        table = codec.decode(json.dumps({"rows": rows}, allow_nan=False).encode())
-    except (ValueError, Invalid) as exc:
-        assert isinstance(exc, Invalid) or "JSON compliant" in str(exc)
-    else:
-        assert len(codec.columns([table])["age"]) == len(rows)
+        table = codec.decode(json.dumps({"rows": rows}).encode())
+    except Invalid:
+        return
+    assert len(codec.columns([table])["age"]) == len(rows)
 
 
 @given(st.binary(max_size=60))

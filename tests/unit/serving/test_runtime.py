@@ -124,9 +124,23 @@ def test_single_rows_are_timed_in_rotation() -> None:
         return Outputs(columns["a"], None)
 
     ticks = iter(range(10_000))
-    speed = runtime.measure(predict, {"a": np.arange(3.0)}, timer=lambda: float(next(ticks)))
-    assert (speed.p50_s, speed.p99_s) == (1.0, 1.0)
+    speed = runtime.measure(predict, {"a": np.arange(3.0)}, timer=lambda: next(ticks) / 1000)
+    assert (speed.p50_s, speed.p99_s) == pytest.approx((0.001, 0.001))
+    assert len(seen) == 1 + runtime.TIMED_CALLS + 5
     assert {tuple(each) for each in seen if len(each) == 1} == {(0.0,), (1.0,), (2.0,)}
+
+
+def test_a_slow_model_is_timed_by_few_calls() -> None:
+    calls = []
+
+    def predict(columns: dict[str, np.ndarray]) -> Outputs:
+        calls.append(columns)
+        return Outputs(columns["a"], None)
+
+    ticks = iter(range(10_000))
+    speed = runtime.measure(predict, {"a": np.arange(3.0)}, timer=lambda: next(ticks) * 0.4)
+    assert speed.p50_s == pytest.approx(0.4)
+    assert len(calls) < 10
 
 
 def test_the_fingerprint_notices_a_touched_file(planned: PlannedRelease) -> None:

@@ -118,9 +118,7 @@ def test_leaving_a_block_out_of_the_counts_equals_profiling_the_other_rows():
     reference = numeric(x)
     block, count = cal.day_blocks(at, min_rows=500)
     inside = sides(profile_blocks(reference, {"x": x}, block, count))
-    (outside,) = (
-        cal._less(total, part) for total, part in zip(sides([reference.profile]), inside, strict=True)
-    )
+    (outside,) = (cal._less(total, part) for total, part in zip(sides([reference.profile]), inside, strict=True))
     for i in range(count):
         rest = profile(reference, {"x": x[block != i]}).parts[0]
         np.testing.assert_array_equal(outside.counts[i], rest.counts)

@@ -33,8 +33,7 @@ def sized(reference, rows, draws=20_000, seed=RNG_SEED, true=None):
     shares = counts / counts.sum() if true is None else true
     zeros = np.zeros(draws)
     before, after = (
-        [c.Side(rng.multinomial(n, shares, size=draws), zeros, zeros, zeros, zeros)]
-        for n in (counts.sum(), rows)
+        [c.Side(rng.multinomial(n, shares, size=draws), zeros, zeros, zeros, zeros)] for n in (counts.sum(), rows)
     )
     components = c.column_components(reference, "x", before, after)
     return components, c.cauchy(np.stack(list(components.values()))), (before, after)
@@ -183,9 +182,7 @@ SHAPES = {
     "with nulls": lambda: numeric(
         np.where(np.random.default_rng(5).random(20_000) < 0.03, np.nan, np.arange(20_000.0))
     ),
-    "3 levels": lambda: categorical(
-        np.random.default_rng(6).choice(["a", "b", "c"], 20_000, p=[0.6, 0.3, 0.1])
-    ),
+    "3 levels": lambda: categorical(np.random.default_rng(6).choice(["a", "b", "c"], 20_000, p=[0.6, 0.3, 0.1])),
     "20 levels": lambda: categorical(np.random.default_rng(7).integers(0, 20, 20_000).astype(str)),
     "long tail": lambda: categorical((1 / np.random.default_rng(8).random(5_000)).astype(int).astype(str)),
 }
@@ -332,9 +329,7 @@ def test_few_values_are_drawn_by_value():
 
 @pytest.mark.parametrize("count", [1, 9, 10, 11, 40])
 def test_levels_are_drawn_ten_at_most_with_the_rest_and_the_unseen(count):
-    values = np.repeat(
-        np.array([f"l{i:02}" for i in range(count)], dtype=object), np.arange(count, 0, -1) * 10
-    )
+    values = np.repeat(np.array([f"l{i:02}" for i in range(count)], dtype=object), np.arange(count, 0, -1) * 10)
     reference = categorical(values)
     window = profile(reference, {"x": np.append(values, ["new"] * 5).astype(object)})
     drawn = c.draw(reference.parts[0], reference.profile.parts[0].counts, window.parts[0].counts)
