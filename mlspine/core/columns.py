@@ -195,9 +195,7 @@ def _pandas_at(frame: Any, at: int, name: str) -> tuple[Array, Field]:
 def _numpy_readers(data: Array, names: Sequence[str] | None) -> tuple[Any, list[tuple[str, Converter]], bool]:
     if data.dtype.names is not None:
         if names is not None:
-            raise Invalid(
-                "names were given for a structured array, which has its own", hint="leave out names"
-            )
+            raise Invalid("names were given for a structured array, which has its own", hint="leave out names")
         return "structured", [(n, _bind(_from_array, data[n], n)) for n in data.dtype.names], False
     if data.ndim == 1:
         return _sequence_readers(data, names)
@@ -218,9 +216,7 @@ def _is_flat_sequence(data: Any) -> bool:
     return not any(isinstance(value, Mapping | list | tuple | np.ndarray) for value in data)
 
 
-def _sequence_readers(
-    data: Any, names: Sequence[str] | None
-) -> tuple[Any, list[tuple[str, Converter]], bool]:
+def _sequence_readers(data: Any, names: Sequence[str] | None) -> tuple[Any, list[tuple[str, Converter]], bool]:
     own = getattr(data, "name", None)
     names = [own if isinstance(own, str) and own else "x0"] if names is None else list(names)
     if len(names) != 1:
@@ -248,9 +244,7 @@ def _record_readers(rows: Sequence[Any]) -> list[tuple[str, Converter]]:
         )
     for at, row in enumerate(rows):
         if not isinstance(row, Mapping) or row.keys() != first.keys():
-            odd = (
-                sorted(map(str, set(row) ^ set(first))) if isinstance(row, Mapping) else [type(row).__name__]
-            )
+            odd = sorted(map(str, set(row) ^ set(first))) if isinstance(row, Mapping) else [type(row).__name__]
             raise Invalid(
                 f"row {at} has other keys than row 0: {', '.join(odd)}",
                 hint="give every row every key, None for null",
@@ -272,9 +266,7 @@ def _from_array(data: Any, name: str) -> tuple[Array, Field]:
         column = values.astype(np.float64)
         return column, Field(name=name, type="vector", dtype=dtype, width=values.shape[1])
     if values.ndim != 1:
-        raise Invalid(
-            f"has {values.ndim} axes of {dtype}", hint="give one value, or one row of numbers, per row"
-        )
+        raise Invalid(f"has {values.ndim} axes of {dtype}", hint="give one value, or one row of numbers, per row")
     kind = values.dtype.kind
     if kind in "biuf":
         column, type_, nullable = from_numeric(values)

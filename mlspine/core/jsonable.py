@@ -103,9 +103,7 @@ def _floats(values: list[Any], field: Field) -> Array:
     try:
         return np.array(values, dtype=np.float64)
     except OverflowError:
-        beyond = [
-            (row, value) for row, value in enumerate(values) if value is not None and abs(value) > 1e308
-        ]
+        beyond = [(row, value) for row, value in enumerate(values) if value is not None and abs(value) > 1e308]
         raise _refusal(field, beyond) from None
 
 
@@ -188,9 +186,7 @@ def _vectors(values: list[Any], field: Field) -> Array:
     bad = [
         (row, value)
         for row, value in enumerate(values)
-        if type(value) is not list
-        or len(value) != field.width
-        or not set(map(type, value)) <= {int, float, type(None)}
+        if type(value) is not list or len(value) != field.width or not set(map(type, value)) <= {int, float, type(None)}
     ]
     if bad:
         raise _refusal(field, bad)

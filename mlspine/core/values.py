@@ -103,9 +103,7 @@ def from_objects(values: Array) -> FromObjects:
         return _numbers(present, missing, kinds, null)
     if all(issubclass(kind, dt.datetime) for kind in kinds):
         return _python_datetimes(present, missing, null)
-    raise Invalid(
-        _describe_mixture(present, kinds), hint="give each column one kind of value, e.g. .astype(str)"
-    )
+    raise Invalid(_describe_mixture(present, kinds), hint="give each column one kind of value, e.g. .astype(str)")
 
 
 def to_objects(values: Array, type_: FieldType, *, null: object = None, time_zone: str = "") -> Array:
@@ -184,9 +182,7 @@ def _python_datetimes(present: Array, missing: Array, null: NullKind) -> FromObj
     zones = {str(value.tzinfo) if value.tzinfo else "" for value in present}
     if len(zones) > 1:
         shown = ", ".join(sorted(zone or "none" for zone in zones))
-        raise Invalid(
-            f"mixes time zones: {shown}", hint="convert them to one, e.g. value.astimezone(timezone.utc)"
-        )
+        raise Invalid(f"mixes time zones: {shown}", hint="convert them to one, e.g. value.astimezone(timezone.utc)")
     zone = zones.pop()
     stamps = np.full(len(missing), np.datetime64("NaT"), dtype="datetime64[us]")
     if zone:

@@ -214,7 +214,7 @@ def compare(
     known = flights[ARRIVED].notna().to_numpy()
     late = flights[TARGET].to_numpy()[known].astype(bool)
     months = flights[TIME].dt.strftime("%Y-%m").to_numpy()[known]
-    days = flights[TIME].dt.dayofyear.to_numpy()[known]
+    days = flights[TIME].dt.day_of_year.to_numpy()[known]
     first, second, newest = first[known], second[known], newest[known]
     rows = []
     for month in sorted(set(months)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
@@ -25,6 +26,7 @@ _DOTS = {
     "end": "green",
 }
 _FEATURES_SHOWN = 8
+_ALERTS_SHOWN = 5
 _WIDTH = 100
 
 Paint = Callable[[str, str], str]
@@ -38,6 +40,7 @@ def tell(story: Story, *, colour: bool = False) -> str:
         _moments(story, paint),
         _quality(story, paint),
         _drift(story, paint),
+        _alerts(story, paint),
         _switches(story, paint),
         _closing(story),
     ]
@@ -157,7 +160,8 @@ def _moments(story: Story, paint: Paint) -> str:
         dot = paint("●", _DOTS[moment.kind])
         lines.append(f"  {day(moment.at_ms):>6}  {dot} {moment.title}")
         if moment.detail:
-            lines.append(f"          {paint('│', 'dim')} {moment.detail}")
+            bar = f"          {paint('│', 'dim')} "
+            lines += [bar + line for line in textwrap.wrap(moment.detail, _WIDTH - 12)]
     return "\n".join(lines)
 
 
@@ -231,6 +235,20 @@ def _shares(row: FeatureDrift, months: Sequence[str]) -> list[float | None]:
     ]
 
 
+def _alerts(story: Story, paint: Paint) -> str:
+    if not story.alerts:
+        return ""
+    total = sum(alert.times for alert in story.alerts)
+    lines = [_heading(f"What it told us: {total:,} alerts of {len(story.alerts):,} kinds", paint)]
+    for alert in story.alerts[:_ALERTS_SHOWN]:
+        severity = paint(f"{alert.severity:<8}", "red" if alert.severity == "CRITICAL" else "yellow")
+        state = ", open" if alert.open else ""
+        times = "once" if alert.times == 1 else f"{alert.times} times"
+        lines.append(f"  {severity}  {alert.title} ({times}, {alert.windows:,} windows{state})")
+        lines += [f"            {line}" for line in textwrap.wrap(alert.why, _WIDTH - 12)]
+    return "\n".join(lines)
+
+
 def _switches(story: Story, paint: Paint) -> str:
     if not story.switches:
         return ""
@@ -284,13 +302,7 @@ def _heading(text: str, paint: Paint) -> str:
 
 
 def _wrap(text: str) -> str:
-    lines, line = [], " "
-    for word in text.split():
-        if len(line) + len(word) + 1 > _WIDTH:
-            lines.append(line)
-            line = " "
-        line += f" {word}"
-    return "\n".join([*lines, line])
+    return textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
 def _colours(text: str, style: str) -> str:

@@ -24,7 +24,7 @@ NAMED_AT_MOST = 5
 _HAPPENED = {
     "up": "went up",
     "down": "went down",
-    "missing": "has more missing values",
+    "missing": "is missing at another rate",
     "unseen": "has values never seen before",
     "shape": "changed shape",
 }

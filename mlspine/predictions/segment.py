@@ -212,6 +212,8 @@ def connect() -> duckdb.DuckDBPyConnection:
             "temp_directory": str(spill),
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
+            # Objects are text, as `write` hands them over: guessing fails on columns that begin with many nulls.
+            "pandas_analyze_sample": "0",
         }
     )
 

@@ -180,7 +180,7 @@ class ControlKeeper:
             pid = int(said["pid"])
             os.kill(pid, 0)
             command = Path(f"/proc/{pid}/cmdline")
-            return not command.parent.exists() or b"mlspine" in command.read_bytes()
+            return not command.parent.exists() or b"mlspine.web.control" in command.read_bytes()
         except (OSError, ValueError, KeyError, msgspec.DecodeError):
             return False
 

@@ -138,7 +138,10 @@ class Recorder:
             calls, self._calls[:] = self._calls[:], []
             for _, group in groupby(calls, key=lambda call: id(call.source)):
                 for part in _slices(list(group)):
-                    self._add(part)
+                    try:
+                        self._add(part)
+                    except Exception:  # noqa: BLE001 (_give_up logs it)
+                        self._give_up(sum(len(call.answered.predictions) for call in part))
                     await asyncio.sleep(0)
 
     def _add(self, calls: Sequence[Call]) -> None:
@@ -171,10 +174,19 @@ class Recorder:
             except OSError as exc:
                 self._put_back(waiting, exc)
                 await asyncio.sleep(RETRY_EVERY_S)
+                continue
+            except Exception:  # noqa: BLE001 (_give_up logs it)
+                self._give_up(waiting.rows)
             else:
-                self._writing, self.failure = None, ""
-                self._backlog_bytes -= waiting.size_bytes
-                self._changed.set()
+                self.failure = ""
+            self._writing = None
+            self._backlog_bytes -= waiting.size_bytes
+            self._changed.set()
+
+    def _give_up(self, rows: int) -> None:
+        """Rows that cannot be encoded would fail again for ever, and hold up all that come after them."""
+        self.dropped_rows += rows
+        log.exception("answered rows cannot be encoded and are left out of the log", extra={"rows": rows})
 
     def _put_back(self, waiting: _Waiting, exc: OSError) -> None:
         if not self.failure:

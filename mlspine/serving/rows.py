@@ -200,7 +200,7 @@ class RowCodec:
                 value = row.get(field.name)
                 try:
                     values.append(convert(value))
-                except (ValueError, TypeError, OverflowError, Invalid):
+                except (msgspec.ValidationError, ValueError, TypeError, OverflowError, Invalid):
                     problems.append(f"{_path(at, field.name)}: expected {expected(field)}, got {shown(value)}")
         return tuple(values)
 
@@ -219,7 +219,7 @@ class RowCodec:
         for i, value in enumerate(values):
             try:
                 convert(value)
-            except (ValueError, TypeError, OverflowError, Invalid):
+            except (msgspec.ValidationError, ValueError, TypeError, OverflowError, Invalid):
                 problems.append(f"columns.{field.name}[{i}]: expected {expected(field)}, got {shown(value)}")
         return problems or [f"columns.{field.name}: expected {expected(field)} throughout"]
 

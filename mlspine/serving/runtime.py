@@ -7,7 +7,7 @@ import logging
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,7 +30,6 @@ Form = Literal["frame", "matrix"]
 RELATIVE_TOLERANCE = 1e-9
 LOOP_LIMIT_S = 0.001  # a slower single row would hold up everybody else in the event loop
 TIMED_CALLS = 100
-TIMING_BUDGET_S = 1.0  # a slow model is timed by fewer calls
 TIMED_FOR_S = 0.3  # a slow model is not timed longer than this, once it has been tried LEAST_TIMED_CALLS times
 LEAST_TIMED_CALLS = 20
 CAPACITY_ROWS = 64
@@ -316,13 +315,7 @@ def _tell(outputs: Outputs, row: int) -> str:
     return told
 
 
-def _times(predictor: Predictor, calls: Iterable[Columns], timer: Callable[[], float]) -> list[float]:
-    """Seconds of each call, until the calls or the budget run out; at least one."""
-    times: list[float] = []
-    for rows in calls:
-        began = timer()
-        predictor(rows)
-        times.append(timer() - began)
-        if sum(times) > TIMING_BUDGET_S:
-            break
-    return times
+def _timed(predictor: Predictor, rows: Columns, timer: Callable[[], float]) -> float:
+    began = timer()
+    predictor(rows)
+    return timer() - began

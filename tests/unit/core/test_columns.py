@@ -69,9 +69,7 @@ PANDAS: dict[str, Any] = {
     "arrow integers": pd.array([1, None, 2, 3], dtype="int64[pyarrow]"),
     "arrow text": pd.array(["a", None, "b", "c"], dtype=pd.ArrowDtype(pa.string())),
     "arrow flags": pd.array([True, None, True, False], dtype="bool[pyarrow]"),
-    "arrow times": pd.array(
-        [dt.datetime(2024, 1, 1), None] * 2, dtype=pd.ArrowDtype(pa.timestamp("us", "UTC"))
-    ),
+    "arrow times": pd.array([dt.datetime(2024, 1, 1), None] * 2, dtype=pd.ArrowDtype(pa.timestamp("us", "UTC"))),
 }
 POLARS: dict[str, pl.Series] = {
     "integers with null": pl.Series([1, None, 2]),
@@ -104,9 +102,7 @@ ARROW: dict[str, pa.Array] = {
     "date": pa.array([dt.date(2024, 1, 1), None, dt.date(1969, 1, 1)]),
     "date in ms": pa.array([dt.date(2024, 1, 1), None, dt.date(2020, 1, 1)], pa.date64()),
     "time": pa.array([dt.datetime(2024, 1, 1), None, dt.datetime(2020, 1, 1)], pa.timestamp("ms")),
-    "zoned": pa.array(
-        [dt.datetime(2024, 1, 1), None, dt.datetime(2020, 1, 1)], pa.timestamp("us", "Europe/Berlin")
-    ),
+    "zoned": pa.array([dt.datetime(2024, 1, 1), None, dt.datetime(2020, 1, 1)], pa.timestamp("us", "Europe/Berlin")),
     "nothing": pa.nulls(3),
 }
 
@@ -374,9 +370,7 @@ def _field(type_: str, **more: Any) -> Field:
         (_field("vector", width=2), [[1, 2], [3, 4.5]], np.array([[1, 2], [3, 4.5]])),
     ],
 )
-def test_json_values_become_one_column(
-    field: Field, values: list[Any], expected: np.ndarray[Any, Any]
-) -> None:
+def test_json_values_become_one_column(field: Field, values: list[Any], expected: np.ndarray[Any, Any]) -> None:
     got = parse_array(values, field)
     assert got.dtype == expected.dtype
     np.testing.assert_array_equal(got, expected)

@@ -123,6 +123,30 @@ def test_nothing_is_recorded_when_the_log_is_off(tmp_path: Path) -> None:
     assert spool_files(tmp_path) == []
 
 
+def test_rows_that_cannot_be_written_are_counted_and_hold_up_nobody(tmp_path: Path) -> None:
+    class Picky(SpoolWriter):
+        def append(self, batches: list[Batch]) -> int:
+            if batches[0].request_ids == ["odd"]:
+                raise ValueError("cannot be encoded")
+            return super().append(batches)
+
+    async def run() -> None:
+        recorder = Recorder(Picky(tmp_path, "p"))
+        recorder.start()
+        record = recorder.recording(source())
+        for name in ("odd", "even"):
+            record([request(name)], columns(1), answered(1))
+            await recorder.flush()
+        record([request("broken")], {}, answered(1))
+        record([request("last")], columns(1), answered(1))
+        assert await recorder.flush() == 0
+        assert recorder.dropped_rows == 3
+        await recorder.stop()
+
+    asyncio.run(run())
+    assert [batch.request_ids for batch in written(tmp_path)] == [["even"]]
+
+
 class FullDisk(SpoolWriter):
     """Takes nothing while it is full."""
 

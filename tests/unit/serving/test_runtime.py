@@ -106,6 +106,14 @@ def test_differing_versions_are_one_warning_naming_packages() -> None:
     assert runtime.version_warnings({"numpy": np.__version__}) == ()
 
 
+def test_weights_that_change_in_memory_are_noticed(planned: PlannedRelease) -> None:
+    loaded, _ = runtime.load(planned)
+    honest = loaded.predict
+    assert runtime.still_reproduces(loaded)
+    loaded.predict = lambda columns: honest({name: values + 1 for name, values in columns.items()})
+    assert not runtime.still_reproduces(loaded)
+
+
 def test_labels_must_be_equal_and_floats_close() -> None:
     labels, shares = np.array(["a", "b"], dtype=object), np.array([[0.1, 0.9], [np.nan, 0.5]])
     same = runtime.compare(Outputs(labels, shares * (1 + 1e-12)), Outputs(labels, shares))
@@ -126,7 +134,7 @@ def test_single_rows_are_timed_in_rotation() -> None:
     ticks = iter(range(10_000))
     speed = runtime.measure(predict, {"a": np.arange(3.0)}, timer=lambda: next(ticks) / 1000)
     assert (speed.p50_s, speed.p99_s) == pytest.approx((0.001, 0.001))
-    assert len(seen) == 1 + runtime.TIMED_CALLS + 5
+    assert len(seen) == 2 + runtime.TIMED_CALLS + 5
     assert {tuple(each) for each in seen if len(each) == 1} == {(0.0,), (1.0,), (2.0,)}
 
 
@@ -140,7 +148,7 @@ def test_a_slow_model_is_timed_by_few_calls() -> None:
     ticks = iter(range(10_000))
     speed = runtime.measure(predict, {"a": np.arange(3.0)}, timer=lambda: next(ticks) * 0.4)
     assert speed.p50_s == pytest.approx(0.4)
-    assert len(calls) < 10
+    assert len(calls) < runtime.TIMED_CALLS / 2
 
 
 def test_the_fingerprint_notices_a_touched_file(planned: PlannedRelease) -> None:

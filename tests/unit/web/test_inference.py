@@ -112,6 +112,17 @@ def test_every_answered_row_is_in_the_spool_once_with_its_facts(tmp_path: Path) 
     assert all(seconds > 0 for seconds in last.latency_s)
 
 
+def test_thousands_of_rows_in_one_request_are_one_answer_and_one_entry(tmp_path: Path) -> None:
+    values = [float(i) for i in range(5000) if i not in (666, 777)]
+    with inference(tmp_path, endpoint("double", doubler(tmp_path))) as running:
+        body = {"rows": [{"x0": value} for value in values]}
+        answers = [running.post(PREDICT, body), running.post_gzip(PREDICT, body)]
+        batches = logged(running)
+    for answer in answers:
+        assert [each["prediction"] for each in answer.json["predictions"]] == [2 * value for value in values]
+    assert [count for batch in batches for count in batch.row_counts] == [len(values)] * 2
+
+
 def test_redaction_and_no_log_keep_values_from_the_disk(tmp_path: Path) -> None:
     release = doubler(tmp_path)
     with inference(tmp_path, endpoint("double", release, log=LogSettings(redact=("x0",)))) as running:
@@ -288,7 +299,7 @@ def test_a_taken_port_and_a_missing_plan_end_it_with_a_reason(tmp_path: Path) ->
 
 
 def test_a_stop_answers_what_is_under_way(tmp_path: Path) -> None:
-    with inference(tmp_path, endpoint("double", doubler(tmp_path, pause_s=0.2))) as running:
+    with inference(tmp_path, endpoint("double", doubler(tmp_path, pause_s=0.05))) as running:
         answers: list[int] = []
         caller = threading.Thread(target=lambda: answers.append(ask(running, 1.0).status))
         caller.start()

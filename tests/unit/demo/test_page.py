@@ -1,0 +1,144 @@
+import re
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+
+from mlspine.demo.chart import Flag, quality_chart
+from mlspine.demo.figures import Story
+from mlspine.demo.page import charted, comparison_verdict, lead, render
+from tests.unit.demo.stories import AUGUST_MS, comparison, interval, quality, story
+
+HOSTILE = "<script>alert('x')</script> & \"quoted\" </style>"
+VOID = {"meta", "link", "br", "hr", "img", "rect", "line", "polyline", "input"}
+
+
+class Outline(HTMLParser):
+    """Checks that every element is closed in order, and keeps tags and attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def outline(page: str) -> Outline:
+    parser = Outline()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+def test_every_element_of_the_page_is_closed_in_order() -> None:
+    found = outline(render(story()))
+    assert {"h1", "svg", "table", "ol"} <= set(found.tags)
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_runs_no_script() -> None:
+    page = render(story())
+    found = outline(page)
+    assert not {"script", "link", "img", "iframe", "object"} & set(found.tags)
+    assert not {"src", "href", "srcset", "onclick", "onload"} & {name for name, _ in found.attributes}
+    assert not re.search(r"https?:|//[a-z]|url\(|@import", page)
+
+
+def test_names_and_sentences_from_outside_are_text_wherever_they_stand() -> None:
+    page = render(story(name=HOSTILE))
+    found = outline(page)
+    assert "script" not in found.tags
+    assert found.tags.count("style") == 1
+    assert "alert('x')" in "".join(found.text)
+
+
+def test_the_page_is_small_enough_to_mail() -> None:
+    assert len(render(story()).encode()) < 500_000
+
+
+def test_every_quality_figure_stands_on_the_page() -> None:
+    text = " ".join(outline(render(story())).text)
+    for figure in ("0.653", "0.728", "0.665", "0.712", "0.711", "+0.037 [+0.027, +0.047]"):
+        assert figure in text
+
+
+def test_a_story_without_drift_alerts_or_labels_still_makes_a_page() -> None:
+    empty = story(drift=(), top=None, alerts=(), quality=(), comparison=(), switches=(), windows=0, windows_warned=0)
+    text = " ".join(outline(render(empty)).text)
+    assert "A model’s year" in text
+    assert "Did it stay good?" not in text
+
+
+def test_a_story_survives_json() -> None:
+    whole = story()
+    again = msgspec.json.decode(msgspec.json.encode(whole), type=Story)
+    assert again == whole
+    assert render(again) == render(whole)
+
+
+def test_months_with_few_labels_are_not_drawn() -> None:
+    rows = [quality("2013-04", 0.7), quality("2013-05", 0.2, labelled=84)]
+    assert [row.month for row in charted(rows)] == ["2013-04"]
+
+
+def test_the_lead_names_the_lowest_month() -> None:
+    assert "Its lowest month was April at 0.653" in lead(story())
+
+
+@pytest.mark.parametrize(
+    ("gains", "said"),
+    [
+        ((0.05, 0.05), "better in August and September"),
+        ((-0.05, 0.05), "better in September, worse in August"),
+        ((0.001, 0.05), "better in September, not to be told apart in August"),
+    ],
+)
+def test_the_verdict_on_the_newer_release_claims_no_more_than_its_intervals(
+    gains: tuple[float, float], said: str
+) -> None:
+    rows = [comparison(month, gain=gain) for month, gain in zip(("2013-08", "2013-09"), gains, strict=True)]
+    assert comparison_verdict(rows).endswith(f"it was {said}.")
+
+
+def test_every_dot_lies_inside_the_chart() -> None:
+    chart = str(
+        quality_chart(
+            [quality("2013-04", 0.61), quality("2013-05", 0.79)],
+            band=interval(0.7),
+            stayed=[comparison("2013-05", gain=0.1)],
+            flags=[Flag(AUGUST_MS, "later than all months")],
+        )
+    )
+    places = [float(each) for each in re.findall(r"(?:left|bottom):([-\d.]+)%", chart)]
+    assert places
+    assert all(0 <= place <= 100 for place in places)
+
+
+def test_a_higher_quality_is_drawn_higher() -> None:
+    chart = str(quality_chart([quality("2013-04", 0.61), quality("2013-05", 0.79)]))
+    low, high = (float(each) for each in re.findall(r'class="at[^"]*" style="left:[\d.]+%;bottom:([\d.]+)%', chart))
+    assert low < high
+
+
+def test_two_releases_of_one_month_stand_side_by_side() -> None:
+    chart = str(quality_chart([quality("2013-04", 0.7), quality("2013-04", 0.7, version=2), quality("2013-05", 0.7)]))
+    first, second, third = (float(each) for each in re.findall(r'class="at[^"]*" style="left:([\d.]+)%', chart))
+    assert first < second < third
