@@ -49,9 +49,7 @@ class RemoteWorkspace(Services):
     def example(self, endpoint: str) -> str:
         """A curl command with a recorded row that works as it stands, "" when the endpoint does not answer."""
         try:
-            told = msgspec.json.decode(
-                ApiClient(self.predictions_url, "").get(f"/endpoints/{endpoint}", timeout_s=5.0)
-            )
+            told = msgspec.json.decode(ApiClient(self.predictions_url, "").get(f"/endpoints/{endpoint}", timeout_s=5.0))
         except MlspineError:
             return ""
         return str(told.get("curl", ""))

@@ -93,9 +93,7 @@ def error_of(payload: bytes, status: int) -> MlspineError:
 def read_call(method: Surface, body: Any) -> dict[str, Any]:
     """Arguments of one call out of a JSON body, every problem reported at once."""
     if not isinstance(body, dict):
-        raise Invalid(
-            "the body must be a JSON object of arguments", hint=f"arguments: {', '.join(method.parameters)}"
-        )
+        raise Invalid("the body must be a JSON object of arguments", hint=f"arguments: {', '.join(method.parameters)}")
     problems = [f"{name}: not an argument of {method.name}" for name in body if name not in method.parameters]
     arguments: dict[str, Any] = {}
     for name, (kind, default) in method.parameters.items():

@@ -124,9 +124,7 @@ class Scheduler:
             task.failing = ""
             monitoring.clear_alert("", f"task:{task.name}")
 
-    def _raise_alert(
-        self, endpoint: str, cause: str, severity: Severity, title: str, why: str, action: str
-    ) -> None:
+    def _raise_alert(self, endpoint: str, cause: str, severity: Severity, title: str, why: str, action: str) -> None:
         try:
             self._workspace.monitoring.raise_alert(
                 endpoint, cause=cause, severity=severity, title=title, why=why, action=action
@@ -140,9 +138,7 @@ class Scheduler:
             self._tell_of(death)
 
     def _tell_of(self, death: Death) -> None:
-        ended = (
-            f"exit code {death.exit_code}" if death.exit_code is not None else "no exit code (not our child)"
-        )
+        ended = f"exit code {death.exit_code}" if death.exit_code is not None else "no exit code (not our child)"
         inside = f", inside a call of release {death.in_call_of[:SHORT_HASH]}" if death.in_call_of else ""
         self._raise_alert(
             "",

@@ -79,9 +79,7 @@ class Desk:
 
     def get(self, path: str, *, port: int | None = None) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{port or self.port}{path}", timeout=30
-            ) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.port}{path}", timeout=30) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as exc:
             with exc:

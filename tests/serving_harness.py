@@ -26,6 +26,7 @@ from mlspine.core.messages import call, socket_path
 from mlspine.core.types import CodeState, LogSettings, Plan, PlannedEndpoint, PlannedRelease, Signature
 from mlspine.registry import flavors, pickling
 from mlspine.registry.release import Parts, build_release, choose_recorded, encode_recorded, predictor
+from mlspine.serving.worker import die_with_parent
 
 START_TIMEOUT_S = 60.0
 _numbers = itertools.count(1)
@@ -185,6 +186,7 @@ def start(folder: Path, port: int) -> Inference:
             stdout=output,
             stderr=output,
             cwd=folder,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 (a killed test run leaves nothing behind)
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
     running = Inference(folder, port, process)

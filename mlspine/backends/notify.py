@@ -65,9 +65,7 @@ class LogNotifier:
 
     def send(self, alert: Alert) -> None:
         fields = {"endpoint": alert.endpoint, "cause": alert.cause, "why": alert.why, "action": alert.action}
-        log.log(
-            _LEVELS[alert.severity], "alert: %s", alert.title, extra={"severity": alert.severity, **fields}
-        )
+        log.log(_LEVELS[alert.severity], "alert: %s", alert.title, extra={"severity": alert.severity, **fields})
 
 
 class WebhookNotifier:
@@ -111,13 +109,9 @@ class CommandNotifier:
         try:
             self._argv = shlex.split(command)
         except ValueError as exc:
-            raise Invalid(
-                f"cannot read the command {command!r}: {exc}", hint="quote it as a shell would"
-            ) from exc
+            raise Invalid(f"cannot read the command {command!r}: {exc}", hint="quote it as a shell would") from exc
         if not self._argv:
-            raise Invalid(
-                "command: names no program", hint='e.g. "command:/usr/local/bin/page-me --team churn"'
-            )
+            raise Invalid("command: names no program", hint='e.g. "command:/usr/local/bin/page-me --team churn"')
         self.name = f"command:{self._argv[0]}"
         self._timeout_s = timeout_s
 
@@ -132,9 +126,7 @@ class CommandNotifier:
             raise self._failed(f"could not be started: {exc.strerror or exc}") from exc
         if done.returncode != 0:
             words = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise self._failed(
-                f"ended with exit code {done.returncode}" + (f": {words[-1]}" if words else "")
-            )
+            raise self._failed(f"ended with exit code {done.returncode}" + (f": {words[-1]}" if words else ""))
 
     def _failed(self, why: str) -> Unavailable:
         return Unavailable(f"{self.name} {why}", hint="the alert is kept and sent again at the next check")

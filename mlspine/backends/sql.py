@@ -51,9 +51,7 @@ def _apply(db: Database, name: str, script: str) -> bool:
             return False
         for statement in statements(script):
             tx.execute(statement)
-        tx.execute(
-            "insert into migration (name, applied_at_ms) values (:name, :at_ms)", name=name, at_ms=now_ms()
-        )
+        tx.execute("insert into migration (name, applied_at_ms) values (:name, :at_ms)", name=name, at_ms=now_ms())
         return True
 
 

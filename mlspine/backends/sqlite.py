@@ -114,11 +114,7 @@ class SqliteDatabase:
         # A context copied into another thread carries the variable but not the right to the connection.
         thread = threading.get_ident()
         for transaction in _open.get():
-            if (
-                transaction.connection is self._writer
-                and transaction.thread == thread
-                and not transaction.ended
-            ):
+            if transaction.connection is self._writer and transaction.thread == thread and not transaction.ended:
                 return transaction
         return None
 
@@ -142,9 +138,7 @@ class SqliteDatabase:
             self._idle_readers.append(connection)
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False, timeout=self._busy_timeout_s
-        )
+        return sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=self._busy_timeout_s)
 
     def _use_write_ahead_log(self) -> None:
         # Switching an existing file takes an exclusive lock that SQLite does not wait for: two processes

@@ -64,9 +64,7 @@ class MonitoringConfig(Struct, frozen=True, kw_only=True):
     budget_per_30_days: PositiveFloat = 1.0  # tolerated false WARNINGs per workspace
     notify: tuple[str, ...] = ()  # webhook URLs or "command:PROGRAM ARGUMENTS"
     error_rate: Share = 0.01  # alert when more than this share of answers failed in 5 minutes
-    latency_p99_s: PositiveFloat | None = (
-        None  # alert when the 99th percentile is above it; none: not watched
-    )
+    latency_p99_s: PositiveFloat | None = None  # alert when the 99th percentile is above it; none: not watched
 
 
 class Setting(NamedTuple):
@@ -162,9 +160,7 @@ def _from_file(path: Path | None, problems: list[str]) -> Iterator[_Given]:
             for key, value in content.items():
                 yield _Given(f"{section}.{key}", value, str(path), text=False, folder=path.parent)
         else:
-            problems.append(
-                f"{path}: {section}: a key stands outside any section{_did_you_mean_key(section)}"
-            )
+            problems.append(f"{path}: {section}: a key stands outside any section{_did_you_mean_key(section)}")
 
 
 def _from_environment(variables: Mapping[str, str]) -> Iterator[_Given]:

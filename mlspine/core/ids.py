@@ -15,9 +15,7 @@ from mlspine.core.errors import Invalid
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 # Words that are routes or command words where an endpoint name could stand.
-RESERVED_NAMES = frozenset(
-    {"v1", "v2", "ping", "health", "invocations", "metrics", "docs", "endpoints", "version"}
-)
+RESERVED_NAMES = frozenset({"v1", "v2", "ping", "health", "invocations", "metrics", "docs", "endpoints", "version"})
 SHORT_HASH = 12
 
 
@@ -65,9 +63,7 @@ def check_name(name: str, *, what: str = "model") -> str:
             hint="use 1 to 63 letters, digits, '.', '_' or '-', starting with a letter or digit; e.g. name=\"churn\"",
         )
     if name.lower() in RESERVED_NAMES:
-        raise Invalid(
-            f"{what} name {name!r} is reserved for a route", hint=f'choose another, e.g. "{name}-model"'
-        )
+        raise Invalid(f"{what} name {name!r} is reserved for a route", hint=f'choose another, e.g. "{name}-model"')
     return name
 
 

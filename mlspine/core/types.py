@@ -82,9 +82,7 @@ class Schema(Struct, frozen=True, kw_only=True):
     fields: tuple[Field, ...]
     # "numpy": a matrix; "structured": a numpy record array; "records": a list of dict; "arrays": a dict of
     # arrays; "sequence": one value per row, such as a list of texts.
-    container: Literal["pandas", "polars", "arrow", "numpy", "structured", "records", "arrays", "sequence"] = (
-        "pandas"
-    )
+    container: Literal["pandas", "polars", "arrow", "numpy", "structured", "records", "arrays", "sequence"] = "pandas"
     integer_names: bool = False  # a pandas frame whose column labels are the integers these names spell
 
     def field(self, name: str) -> Field:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _ORDER: dict[Severity, int] = {"OK": 0, "INFO": 1, "WARNING": 2, "CRITICAL": 3}
+_SHIFTS = ("js", "tv", "mean_sd")  # effects that a drawing of both distributions shows
 _TOLD = ("WARNING", "CRITICAL")
 RESAMPLES = 200
 
@@ -99,18 +100,19 @@ def drift_by_feature(reports: Iterable[DriftReport]) -> tuple[FeatureDrift, ...]
 
 
 def most_moved(reports: Iterable[DriftReport]) -> Distribution | None:
-    """The input told of in most windows, as drawn from both distributions in its widest one."""
+    """The input whose distribution was told of in most windows, from both sides in its widest one."""
     found = [
-        Worst(effect.value / effect.limit, verdict, effect, report)
+        Worst(abs(effect.value) / effect.limit, verdict, effect, report)
         for report in warned(reports)
         for verdict in report.features
         if verdict.role == "input" and verdict.severity in _TOLD and _drawable(verdict)
         for effect in verdict.effects
-        if effect.limit > 0 and effect.name in ("js", "tv")
+        if effect.name in _SHIFTS and 0 < effect.limit <= abs(effect.value)
     ]
     if not found:
         return None
-    times = Counter(each.verdict.name for each in found)
+    windows = {(each.verdict.name, each.report.from_at_ms) for each in found}
+    times = Counter(name for name, _ in windows)
     _, verdict, effect, report = max(found, key=lambda each: (times[each.verdict.name], each.ratio))
     return Distribution(
         name=verdict.name,

@@ -276,9 +276,9 @@ def _top(top: Distribution | None) -> dict[str, Any] | None:
     limit = f", {top.limit:.2f} would have been enough to tell" if top.limit else ""
     return {
         "name": top.name,
-        "span": f"{day(top.from_at_ms)} to {day(top.to_at_ms)}",
+        "span": " to ".join(dict.fromkeys((day(top.from_at_ms), day(top.to_at_ms - 1)))),
         "window_rows": f"{top.rows:,}",
-        "caption": f"{top.why}. {_effect(top.effect)} {top.value:.2f}{noise}{limit}.".replace("..", "."),
+        "caption": f"{top.why}. {_effect(top.effect)} {abs(top.value):.2f}{noise}{limit}.".replace("..", "."),
         "bins": [
             {
                 "label": label,

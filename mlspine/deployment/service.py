@@ -152,9 +152,7 @@ class Deployment:
     def set_log(self, name: str, *, log: LogSettings, actor: Actor, reason: str = "") -> Switched:
         """Change what an endpoint records of its callers' data, as a revision of its own."""
         endpoint = self.get(name)
-        version = (
-            self._registry.get(endpoint.model, endpoint.current.version) if endpoint.current.version else None
-        )
+        version = self._registry.get(endpoint.model, endpoint.current.version) if endpoint.current.version else None
         return self._switch(name, version, "settings", log=log, actor=actor, reason=reason)
 
     def plan(self) -> Plan:
@@ -224,9 +222,7 @@ class Deployment:
         )
         with self._db.write() as tx:
             self._commit(tx, revision, current, target, proof, decision, actor)
-        committed_at_ms = (
-            now_ms()
-        )  # a duration on this machine, so the real clock, whatever the service's clock says
+        committed_at_ms = now_ms()  # a duration on this machine, so the real clock, whatever the service's clock says
         acknowledgements = self._deployer.apply(self.plan())
         effective_s = _effective_s(acknowledgements, committed_at_ms)
         with self._db.write() as tx:
@@ -369,9 +365,7 @@ class Deployment:
         version = self._registry.get(model["model"] if model else revision.endpoint, revision.version)
         return self._planned_release(revision.release_hash, version, crashes)
 
-    def _planned_release(
-        self, release_hash: str, version: ModelVersion, crashes: dict[str, int]
-    ) -> PlannedRelease:
+    def _planned_release(self, release_hash: str, version: ModelVersion, crashes: dict[str, int]) -> PlannedRelease:
         placement: Placement = placement_after(crashes.get(release_hash, 0))
         proof = store.find_proof(self._db, release_hash)
         if placement == "auto" and proof is not None:
@@ -385,9 +379,7 @@ class Deployment:
         near = closest(name, names)
         if near:
             return NotFound(f"no endpoint {name!r}", hint=f"did you mean {near}? try: mlspine status {near}")
-        listed = (
-            f"endpoints here: {', '.join(names)}" if names else "nothing is served from this workspace yet"
-        )
+        listed = f"endpoints here: {', '.join(names)}" if names else "nothing is served from this workspace yet"
         return NotFound(f"no endpoint {name!r}", hint=f"{listed}; serve one with: mlspine serve {name}")
 
 

@@ -59,9 +59,7 @@ def find_proof(db: Database, release_hash: str) -> Proof | None:
     return msgspec.json.decode(rows[0]["document"], type=Proof) if rows else None
 
 
-def record_switch_time(
-    tx: Transaction, endpoint: str, number: int, committed_at_ms: int, effective_s: float
-) -> None:
+def record_switch_time(tx: Transaction, endpoint: str, number: int, committed_at_ms: int, effective_s: float) -> None:
     tx.execute(
         "insert into switch_time (endpoint, number, committed_at_ms, effective_s)"
         " values (:endpoint, :number, :committed_at_ms, :effective_s)",
@@ -74,9 +72,7 @@ def record_switch_time(
 
 def switch_times(db: Database, endpoint: str) -> dict[int, float]:
     """Seconds from commit to effect, by revision number."""
-    rows = db.read(
-        "select number, effective_s from switch_time where endpoint = :endpoint", endpoint=endpoint
-    )
+    rows = db.read("select number, effective_s from switch_time where endpoint = :endpoint", endpoint=endpoint)
     return {row["number"]: row["effective_s"] for row in rows}
 
 
@@ -90,10 +86,7 @@ def add_native_crash(tx: Transaction, release_hash: str, at_ms: int) -> None:
 
 
 def native_crashes(db: Database) -> dict[str, int]:
-    return {
-        row["release_hash"]: row["crashes"]
-        for row in db.read("select release_hash, crashes from native_crash")
-    }
+    return {row["release_hash"]: row["crashes"] for row in db.read("select release_hash, crashes from native_crash")}
 
 
 def _revision(row: Row) -> Revision:

@@ -41,11 +41,7 @@ def after_drift(
     if report.status != "JUDGED":
         return []
     standing = {alert.cause: alert for alert in open_alerts if alert.cause.startswith(DRIFT)}
-    drifted = {
-        _cause(verdict): verdict
-        for verdict in _by_impact(report)
-        if RANK[verdict.severity] >= RANK["WARNING"]
-    }
+    drifted = {_cause(verdict): verdict for verdict in _by_impact(report) if RANK[verdict.severity] >= RANK["WARNING"]}
     changed = []
     for cause, verdict in drifted.items():
         found = _drift_alert(report.endpoint, cause, verdict, now_ms=now_ms, id_=new_id())
@@ -190,9 +186,7 @@ def _cause(verdict: FeatureVerdict) -> str:
 
 
 def _by_impact(report: DriftReport) -> list[FeatureVerdict]:
-    return sorted(
-        report.features, key=lambda verdict: (-RANK[verdict.severity], -verdict.impact, verdict.name)
-    )
+    return sorted(report.features, key=lambda verdict: (-RANK[verdict.severity], -verdict.impact, verdict.name))
 
 
 def _drift_alert(endpoint: str, cause: str, verdict: FeatureVerdict, *, now_ms: int, id_: str) -> Alert:

@@ -117,9 +117,7 @@ class Judging:
     def _releases(self, endpoint: str) -> list[str]:
         return sorted({each.release_hash for each in self._predictions.counters(endpoint)})
 
-    def _due(
-        self, endpoint: str, release_hash: str, closed_at_ms: int, force: bool
-    ) -> list[tuple[SubWindow, ...]]:
+    def _due(self, endpoint: str, release_hash: str, closed_at_ms: int, force: bool) -> list[tuple[SubWindow, ...]]:
         mark = store.judged_until(self._db, endpoint, release_hash)
         horizon = max(0, mark - LATE_HORIZON_MS)
         hours = self._predictions.sub_windows(endpoint, release_hash=release_hash, from_at_ms=horizon)

@@ -141,8 +141,7 @@ def _metrics(
     if status == "FINAL":
         return metrics
     return tuple(
-        msgspec.structs.replace(each, status="PROVISIONAL") if each.status == "ESTIMATED" else each
-        for each in metrics
+        msgspec.structs.replace(each, status="PROVISIONAL") if each.status == "ESTIMATED" else each for each in metrics
     )
 
 
@@ -172,9 +171,7 @@ def _judge(metrics: tuple[Metric, ...], baseline: Metric | None, tolerance: floa
     if not certain or loss < limit:
         return _Judgement("OK", f"{said}: {_verdict(loss, certain)}; tolerance {limit:.3g}")
     severity: Severity = "CRITICAL" if loss >= 2 * limit else "WARNING"
-    interval = (
-        f"99% interval {min(abs(change.lo), abs(change.hi)):.3g} to {max(abs(change.lo), abs(change.hi)):.3g}"
-    )
+    interval = f"99% interval {min(abs(change.lo), abs(change.hi)):.3g} to {max(abs(change.lo), abs(change.hi)):.3g}"
     return _Judgement(severity, f"{said}: worse by {loss:.3g} ({interval}), tolerance {limit:.3g}")
 
 
@@ -225,9 +222,7 @@ def _binned(labelled: Columns, predicted: Columns) -> tuple[Array, Array]:
     else:
         levels = {level: i for i, level in enumerate(dict.fromkeys(predicted["prediction"].tolist()))}
         part, whole = (
-            np.array(
-                [levels.get(value, len(levels)) for value in each["prediction"].tolist()], dtype=np.int64
-            )
+            np.array([levels.get(value, len(levels)) for value in each["prediction"].tolist()], dtype=np.int64)
             for each in (labelled, predicted)
         )
         bins = len(levels) + 1
@@ -242,7 +237,6 @@ def _two_sample_p(a: Array, b: Array) -> float:
     if used.sum() < 2:
         return 1.0
     squares = sum(
-        float(((each[used] - each.sum() * share[used]) ** 2 / (each.sum() * share[used])).sum())
-        for each in (a, b)
+        float(((each[used] - each.sum() * share[used]) ** 2 / (each.sum() * share[used])).sum()) for each in (a, b)
     )
     return float(chdtrc(int(used.sum()) - 1, squares))

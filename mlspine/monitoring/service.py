@@ -52,9 +52,7 @@ class Monitoring:
         self._db = db
         self._predictions = predictions
         self._clock = clock
-        self._judging = Judging(
-            db=db, predictions=predictions, yardsticks=yardsticks, clock=clock, config=config
-        )
+        self._judging = Judging(db=db, predictions=predictions, yardsticks=yardsticks, clock=clock, config=config)
         self._measuring = Measuring(
             db=db,
             predictions=predictions,
@@ -91,9 +89,7 @@ class Monitoring:
     ) -> list[DriftReport]:
         """The newest windows of an endpoint (and release) that end after `from_at_ms`, oldest first."""
         _check_limit(limit)
-        return store.reports(
-            self._db, endpoint, release_hash=release_hash, from_at_ms=from_at_ms, limit=limit
-        )
+        return store.reports(self._db, endpoint, release_hash=release_hash, from_at_ms=from_at_ms, limit=limit)
 
     @public
     def state(self, endpoint: str, *, release_hash: str = "") -> MonitorState:
@@ -126,9 +122,7 @@ class Monitoring:
             return store.open_alerts(self._db, endpoint or None)[-limit:]
         return store.alerts(self._db, endpoint or None, limit=limit)
 
-    def raise_alert(
-        self, endpoint: str, *, cause: str, severity: Severity, title: str, why: str, action: str
-    ) -> Alert:
+    def raise_alert(self, endpoint: str, *, cause: str, severity: Severity, title: str, why: str, action: str) -> Alert:
         """Say that something observed directly is wrong; "" as endpoint means the workspace itself.
 
         While it lasts, saying it again updates the one alert; people are told once, and again when it got

@@ -154,9 +154,7 @@ class StatusReader:
         self._deployer.flush()
         self._predictions.ingest()
 
-    def _facts(
-        self, endpoint: Endpoint, processes: tuple[ProcessState, ...], alerts: tuple[Alert, ...]
-    ) -> Facts:
+    def _facts(self, endpoint: Endpoint, processes: tuple[ProcessState, ...], alerts: tuple[Alert, ...]) -> Facts:
         release_hash = endpoint.current.release_hash
         state = self._monitoring.state(endpoint.name, release_hash=release_hash)
         serving = self._config.serving
@@ -267,9 +265,7 @@ def _next_step(facts: Facts, quality: Claim) -> str:
 def _infrastructure(facts: Facts) -> Claim:
     speed = facts.speed
     if speed is None:
-        return Claim(
-            name="infrastructure", state="red", evidence="the serving process does not answer: mlspine up"
-        )
+        return Claim(name="infrastructure", state="red", evidence="the serving process does not answer: mlspine up")
     if speed.requests == 0:
         return Claim(name="infrastructure", state="waiting", evidence="running; no request since it started")
     failed = speed.failures / speed.requests
@@ -277,9 +273,7 @@ def _infrastructure(facts: Facts) -> Claim:
         f"{speed.requests:,} requests, {failed:.2%} failed; P50 {speed.p50_s * 1e3:.1f} ms,"
         f" P95 {speed.p95_s * 1e3:.1f} ms, P99 {speed.p99_s * 1e3:.1f} ms"
     )
-    return Claim(
-        name="infrastructure", state="red" if failed > facts.error_rate else "green", evidence=evidence
-    )
+    return Claim(name="infrastructure", state="red" if failed > facts.error_rate else "green", evidence=evidence)
 
 
 def _data(facts: Facts) -> Claim:
@@ -317,9 +311,7 @@ def _quality(facts: Facts) -> Claim:
     hint = f"no labels yet: mlspine labels add {facts.endpoint.name} FILE"
     metric = facts.version.metric if facts.version else None
     if metric is not None and metric.interval is not None:
-        return Claim(
-            name="quality", state="amber", evidence=f"{_figure(metric)} at ship ({metric.rows_from}); {hint}"
-        )
+        return Claim(name="quality", state="amber", evidence=f"{_figure(metric)} at ship ({metric.rows_from}); {hint}")
     why = f"not estimable at ship ({metric.reason})" if metric else "not estimable at ship"
     return Claim(name="quality", state="red", evidence=f"{why}; {hint}")
 
@@ -332,9 +324,7 @@ def _to_production(facts: Facts) -> Claim:
     if facts.version is None:
         return Claim(name="how it gets to production", state="red", evidence="nothing is live")
     proof = facts.proof
-    proved = (
-        f"; {proof.reproduced_rows} of {proof.recorded_rows} recorded predictions reproduced" if proof else ""
-    )
+    proved = f"; {proof.reproduced_rows} of {proof.recorded_rows} recorded predictions reproduced" if proof else ""
     text = f"version {current.version}, put live with `mlspine {current.cause}` by {current.actor}{proved}"
     exercised = facts.speed is not None and proof is not None and proof.recorded_rows > 0
     return Claim(name="how it gets to production", state="green" if exercised else "amber", evidence=text)
@@ -365,11 +355,7 @@ def _rolled_back(facts: Facts) -> Claim:
     name = "how it is rolled back"
     done = [revision for revision in facts.revisions if revision.cause == "rollback"]
     target = facts.endpoint.previous
-    way = (
-        f"to version {target.version}, kept warm"
-        if target
-        else 'to "cannot answer": there is no earlier release'
-    )
+    way = f"to version {target.version}, kept warm" if target else 'to "cannot answer": there is no earlier release'
     text = f"mlspine rollback {facts.endpoint.name}: {way}"
     if done:
         took = facts.switch_times.get(str(done[-1].number), 0.0)
@@ -422,9 +408,7 @@ def _reliability(facts: Facts) -> Claim:
             evidence=f"{facts.log.dropped_rows:,} rows could not be recorded",
         )
     if facts.log.rows == 0:
-        return Claim(
-            name="data reliability", state="waiting", evidence="types are checked on every request; none yet"
-        )
+        return Claim(name="data reliability", state="waiting", evidence="types are checked on every request; none yet")
     return Claim(
         name="data reliability",
         state="green",
@@ -437,9 +421,7 @@ def _documentation(facts: Facts) -> Claim:
         return Claim(name="documentation", state="red", evidence="nothing is live")
     docs = facts.url.partition("/endpoints/")[0] + "/docs"
     if not facts.version.owner or facts.version.owner_assumed:
-        whose = (
-            f"owner {facts.version.owner} is assumed from git" if facts.version.owner else "nobody owns it"
-        )
+        whose = f"owner {facts.version.owner} is assumed from git" if facts.version.owner else "nobody owns it"
         return Claim(name="documentation", state="amber", evidence=f"{docs}; {whose}")
     state: State = "green" if facts.speed is not None else "amber"
     return Claim(name="documentation", state=state, evidence=f"{docs}; owner {facts.version.owner}")

@@ -74,8 +74,7 @@ def judged_spans(db: Database, *, from_at_ms: int, to_at_ms: int) -> dict[str, l
 def judged_until(db: Database, endpoint: str, release_hash: str) -> int:
     """The event time up to which a release has been judged at an endpoint; 0 before the first window."""
     rows = db.read(
-        "select max(start_at_ms) as last from judged_hour"
-        " where endpoint = :endpoint and release_hash = :release_hash",
+        "select max(start_at_ms) as last from judged_hour where endpoint = :endpoint and release_hash = :release_hash",
         endpoint=endpoint,
         release_hash=release_hash,
     )

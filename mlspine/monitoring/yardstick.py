@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from mlspine.core.errors import NotFound
 from mlspine.core.types import ModelVersion, Release
-from mlspine.registry.release import read_baseline, read_release
+from mlspine.registry.baseline import read_baseline
+from mlspine.registry.release import read_release
 from mlspine.registry.service import Registry
 from mlspine.stats.baseline import Baseline
 

@@ -135,9 +135,7 @@ class Ingest:
     def _take(self, chunk: _Chunk) -> int:
         """Write files, then commit; returns the number of segments."""
         for name, skipped in chunk.damaged.items():
-            log.error(
-                "a spool file is damaged; what was sound was taken", extra={"file": name, "bytes": skipped}
-            )
+            log.error("a spool file is damaged; what was sound was taken", extra={"file": name, "bytes": skipped})
         changes: list[_Change] = []
         for rows in rows_of(chunk.batches):
             changes.append(self._change(rows, changes))
@@ -214,15 +212,12 @@ class Ingest:
     def _learn(self, rows: Rows, earlier: list[_Change]) -> _Outputs:
         """From the first LEARNING_ROWS answers, once there are so many; they are not judged by themselves."""
         written = [
-            *store.segments(
-                self._db, endpoint=rows.endpoint, kind="outcomes", release_hash=rows.release_hash
-            ),
+            *store.segments(self._db, endpoint=rows.endpoint, kind="outcomes", release_hash=rows.release_hash),
             *(
                 each
                 for change in earlier
                 for each in change.segments
-                if (each.kind, each.endpoint, each.release_hash)
-                == ("outcomes", rows.endpoint, rows.release_hash)
+                if (each.kind, each.endpoint, each.release_hash) == ("outcomes", rows.endpoint, rows.release_hash)
             ),
         ]
         seen = sum(each.rows for each in written)
@@ -251,9 +246,7 @@ def _remove_if_finished(path: Path, offset: int) -> bool:
         if size > offset and next(read_frames(path, offset), None) is not None:
             return False
         if size > offset:
-            log.warning(
-                "the end of a spool file was cut short", extra={"file": path.name, "bytes": size - offset}
-            )
+            log.warning("the end of a spool file was cut short", extra={"file": path.name, "bytes": size - offset})
         path.unlink()
         return True
     except BlockingIOError:

@@ -83,13 +83,9 @@ class Labelling:
         columns["label"] = labels.to_predictions_type(columns["label"], numbers, columns["prediction"])
         return columns
 
-    def predicted(
-        self, endpoint: str, *, from_at_ms: int, to_at_ms: int | None, release_hash: str
-    ) -> Columns:
+    def predicted(self, endpoint: str, *, from_at_ms: int, to_at_ms: int | None, release_hash: str) -> Columns:
         """All predictions of a time; see `Predictions.predicted`."""
-        outcomes = self._scan(
-            endpoint, "outcomes", from_at_ms=from_at_ms, to_at_ms=to_at_ms, release_hash=release_hash
-        )
+        outcomes = self._scan(endpoint, "outcomes", from_at_ms=from_at_ms, to_at_ms=to_at_ms, release_hash=release_hash)
         return self._read(
             "select _event_time as event_time, _prediction as prediction, _score as score"
             f" from {outcomes} where {_within(from_at_ms, to_at_ms, release_hash)} {_ORDER}"

@@ -48,9 +48,7 @@ def read_file(path: Path) -> Mapping[str, Sequence[Any]]:
     source = reader.format(path=segment.literal(str(path)))
     with segment.connect() as connection:
         try:
-            kinds = {
-                row[0]: row[1] for row in connection.execute(f"describe select * from {source}").fetchall()
-            }
+            kinds = {row[0]: row[1] for row in connection.execute(f"describe select * from {source}").fetchall()}
             _check_columns(kinds, path.name)
             selected = ", ".join(_select(name, kinds[name]) for name in kinds if name in ACCEPTED)
             result = connection.execute(f"select {selected} from {source}")
@@ -67,9 +65,7 @@ def from_rows(rows: Sequence[Mapping[str, Scalar | None]]) -> Mapping[str, Seque
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def to_segment(
-    table: Mapping[str, Sequence[Any]], *, received_at_ms: int, source: str, all_matches: bool
-) -> Columns:
+def to_segment(table: Mapping[str, Sequence[Any]], *, received_at_ms: int, source: str, all_matches: bool) -> Columns:
     """Labels as a segment stores them; a label without a time is of the moment it was received.
 
     An id is "<request id>:<row>", or the bare request id for its only row. Raises Invalid with every row that
@@ -215,9 +211,7 @@ def _times(values: Sequence[Any], problems: list[str]) -> list[int | None]:
             times.append(_time_ms(value))
         except (ValueError, OverflowError):
             times.append(None)
-            problems.append(
-                f"row {row}: label_time {value!r} is neither ISO 8601 nor milliseconds since 1970"
-            )
+            problems.append(f"row {row}: label_time {value!r} is neither ISO 8601 nor milliseconds since 1970")
     return times
 
 

@@ -175,9 +175,7 @@ def _event_times(batches: list[Batch], received: Array, rows_per_batch: Array) -
 
 
 def _callers(batches: list[Batch]) -> Array:
-    return _objects(
-        [each for batch in batches for each in batch.callers or repeat(None, len(batch.row_counts))]
-    )
+    return _objects([each for batch in batches for each in batch.callers or repeat(None, len(batch.row_counts))])
 
 
 def _scores(batch: Batch) -> Array:
@@ -225,12 +223,10 @@ def write(connection: duckdb.DuckDBPyConnection, path: Path, columns: Columns, t
     """
     kinds = [types.get(name) or _sql_type(values) for name, values in columns.items()]
     plain = {
-        f"c{i}": _storable(values, kind)
-        for i, (values, kind) in enumerate(zip(columns.values(), kinds, strict=True))
+        f"c{i}": _storable(values, kind) for i, (values, kind) in enumerate(zip(columns.values(), kinds, strict=True))
     }
     select = ", ".join(
-        f"cast({place} as {kind}) as {quote(name)}"
-        for place, kind, name in zip(plain, kinds, columns, strict=True)
+        f"cast({place} as {kind}) as {quote(name)}" for place, kind, name in zip(plain, kinds, columns, strict=True)
     )
     connection.register("incoming", plain)
     try:
@@ -248,9 +244,7 @@ def copy(connection: duckdb.DuckDBPyConnection, select: str, path: Path) -> int:
 def scan(paths: Sequence[str], kind: Kind) -> str:
     """SQL of all rows in these files, with the fixed columns typed even when there is no file."""
     if not paths:
-        empty = ", ".join(
-            f"cast(null as {kind_ or 'varchar'}) as {name}" for name, kind_ in COLUMNS_OF[kind].items()
-        )
+        empty = ", ".join(f"cast(null as {kind_ or 'varchar'}) as {name}" for name, kind_ in COLUMNS_OF[kind].items())
         return f"(select {empty} where false)"
     listed = ", ".join(literal(path) for path in paths)
     # Folders named like "a=b" are no partitions.

@@ -161,9 +161,7 @@ class Predictions:
         self, endpoint: str, *, release_hash: str = "", from_at_ms: int = 0, to_at_ms: int | None = None
     ) -> list[SubWindow]:
         """The hours that begin in [from_at_ms, to_at_ms), oldest first, of one release or all."""
-        return store.sub_windows(
-            self._db, endpoint, release_hash=release_hash, from_ms=from_at_ms, to_ms=to_at_ms
-        )
+        return store.sub_windows(self._db, endpoint, release_hash=release_hash, from_ms=from_at_ms, to_ms=to_at_ms)
 
     def learned(self, endpoint: str, release_hash: str) -> Learned | None:
         """The outputs' reference learned from a release's first rows, where it was shipped without one."""
@@ -216,9 +214,7 @@ class Predictions:
         """As `add_labels`, from columns at hand (lists or arrays of one length)."""
         check_name(endpoint, what="endpoint")
         listed = {name: _listed(values) for name, values in table.items()}
-        columns = labels.to_segment(
-            listed, received_at_ms=self._clock(), source=source, all_matches=all_matches
-        )
+        columns = labels.to_segment(listed, received_at_ms=self._clock(), source=source, all_matches=all_matches)
         with self._turn:
             self.ingest()  # the answers of a moment ago can be labelled
             receipt = self._labelling.add(endpoint, columns)

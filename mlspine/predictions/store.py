@@ -47,9 +47,7 @@ class Logged(Struct, frozen=True, kw_only=True):
 
 def positions(db: Database) -> dict[str, int]:
     """How far each known spool file was read."""
-    return {
-        row["name"]: row["next_offset"] for row in db.read("select name, next_offset from spool_position")
-    }
+    return {row["name"]: row["next_offset"] for row in db.read("select name, next_offset from spool_position")}
 
 
 def set_position(tx: Transaction, name: str, next_offset: int, damaged_bytes: int) -> None:
@@ -196,13 +194,10 @@ def count(tx: Transaction, more: Logged) -> None:
 # ---------------------------------------------------------------- learned references
 
 
-def find_learned_reference(
-    db: Database | Transaction, endpoint: str, release_hash: str
-) -> tuple[bytes, int] | None:
+def find_learned_reference(db: Database | Transaction, endpoint: str, release_hash: str) -> tuple[bytes, int] | None:
     """The encoded reference and how many rows it was learned from; None while still learning."""
     rows = db.read(
-        "select reference, rows from learned_reference"
-        " where endpoint = :endpoint and release_hash = :release_hash",
+        "select reference, rows from learned_reference where endpoint = :endpoint and release_hash = :release_hash",
         endpoint=endpoint,
         release_hash=release_hash,
     )

@@ -29,7 +29,6 @@ from mlspine.core.ids import digest_bytes, digest_file, digest_json, uuid7
 from mlspine.core.types import CodeState, Columns, Release, Schema, Signature
 from mlspine.registry import flavors, mlmodel, pickling
 from mlspine.registry.flavors import Flavor, Outputs, Predictor
-from mlspine.stats.baseline import Baseline, decode_baseline
 
 RECORDED_ROWS = 100
 _RELEASE, _FILES = "mlspine/release.json", "mlspine/files.json"
@@ -179,9 +178,9 @@ def flavor_of(release: Release) -> Flavor:
     )
 
 
-def read_baseline(path: Path, release: Release) -> Baseline:
-    """What live data is judged by."""
-    return decode_baseline(_read(path, _BASELINE, release.baseline))
+def read_baseline_bytes(path: Path, release: Release) -> bytes:
+    """The baseline as it was stored; `registry.baseline.read_baseline` reads it."""
+    return _read(path, _BASELINE, release.baseline)
 
 
 # ---------------------------------------------------------------- recorded predictions

@@ -16,9 +16,10 @@ from mlspine.data.service import Data
 from mlspine.governance.service import Governance
 from mlspine.ports import Database, Transaction
 from mlspine.registry import store
+from mlspine.registry.baseline import read_baseline
 from mlspine.registry.pickling import distribution_version
 from mlspine.registry.prepare import Prepared, prepare
-from mlspine.registry.release import read_baseline, read_release, release_hash
+from mlspine.registry.release import read_release, release_hash
 from mlspine.stats.baseline import Baseline
 
 

@@ -11,11 +11,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
-from mlspine.core.columns import to_jsonable_rows
 from mlspine.core.errors import Invalid, MlspineError, NotFound, Unavailable, closest
 from mlspine.core.ids import SHORT_HASH, now_ms
 from mlspine.core.types import (
@@ -26,158 +24,23 @@ from mlspine.core.types import (
     PlannedRelease,
     ProcessState,
     Proof,
-    Signature,
 )
 from mlspine.serving import runtime
 from mlspine.serving.batcher import (
     MAX_QUEUE_ROWS,
-    Answer,
     Answered,
-    Batcher,
-    LoopBatcher,
     Record,
     Request,
-    WorkerBatcher,
 )
+from mlspine.serving.endpoint import ServedEndpoint, SilentEndpoint
 from mlspine.serving.meter import Meter, ReleaseInfo, render, rss_bytes
 from mlspine.serving.plan import InLoopMark
+from mlspine.serving.readiness import Readiness
 from mlspine.serving.recorder import Recorder, Source
-from mlspine.serving.rows import RowCodec
+from mlspine.serving.runner import LoopRunner, Runner, WorkerRunner
 from mlspine.serving.worker import DEADLINE_S, Worker
 
 log = logging.getLogger(__name__)
-
-READY_FOR_S = 1.0  # how long a canned prediction counts
-LOOK_TIMEOUT_S = 2.0
-CANNOT_ANSWER = "cannot-answer"
-
-
-class Runner(Protocol):
-    """A loaded release somewhere: in this loop or in a process of its own."""
-
-    loaded: runtime.LoadedRelease
-    proof: Proof
-
-    def batcher(self, record: Record, max_queue_rows: int) -> Batcher: ...
-
-    async def healthy(self) -> bool: ...
-
-    async def stop(self) -> None: ...
-
-    @property
-    def pid(self) -> int: ...
-
-
-class LoopRunner:
-    """Runs in the event loop, between two marks on disk."""
-
-    pid = 0
-
-    def __init__(self, loaded: runtime.LoadedRelease, proof: Proof, mark: InLoopMark) -> None:
-        self.loaded = loaded
-        self.proof = proof
-        self._predict = mark.around(loaded.predict, loaded.release_hash)
-
-    def batcher(self, record: Record, max_queue_rows: int) -> Batcher:
-        return LoopBatcher(
-            self._predict,
-            canned=self._canned,
-            codec=self.loaded.codec,
-            task=self.loaded.release.signature.task,
-            record=record,
-            max_queue_rows=max_queue_rows,
-        )
-
-    def _canned(self) -> bool:
-        return runtime.still_reproduces(self.loaded)
-
-    async def healthy(self) -> bool:
-        return self._canned()
-
-    async def stop(self) -> None:
-        """Nothing to stop: the model goes with its last reference."""
-
-
-class WorkerRunner:
-    """Runs in a model process. `loaded` here knows the schema and the rows, and never holds the model."""
-
-    def __init__(self, loaded: runtime.LoadedRelease, proof: Proof, worker: Worker) -> None:
-        self.loaded = loaded
-        self.proof = proof
-        self._worker = worker
-
-    def batcher(self, record: Record, max_queue_rows: int) -> Batcher:
-        return WorkerBatcher(
-            self._worker.predict,
-            canned=self._worker.healthy,
-            codec=self.loaded.codec,
-            task=self.loaded.release.signature.task,
-            record=record,
-            max_queue_rows=max_queue_rows,
-        )
-
-    async def healthy(self) -> bool:
-        return await self._worker.healthy()
-
-    async def stop(self) -> None:
-        await self._worker.stop()
-
-    @property
-    def pid(self) -> int:
-        return self._worker.pid
-
-
-class ServedEndpoint:
-    """One endpoint as requests meet it; replaced as a whole when its plan changes."""
-
-    path = "live"
-
-    def __init__(self, planned: PlannedEndpoint, live: PlannedRelease, runner: Runner, meter: Meter, batcher: Batcher):
-        self.planned = planned
-        self.live = live
-        self.name = planned.name
-        self.version = live.version
-        self.release_hash = live.release_hash
-        self.runner = runner
-        self.meter = meter
-        self.codec: RowCodec = runner.loaded.codec
-        self.signature: Signature = runner.loaded.release.signature
-        self.last_begun_at_ms = 0
-        self._batcher = batcher
-
-    def submit(self, request: Request) -> asyncio.Future[Answer]:
-        """Hand over a request; its future resolves to the answer or an error of the family."""
-        self.last_begun_at_ms = request.received_at_ms
-        return self._batcher.submit(request)
-
-    def example_rows(self) -> list[dict[str, Any]]:
-        """A recorded row as JSON values, so that an example works as it stands; empty without one."""
-        return to_jsonable_rows(self.runner.loaded.canned[0], self.signature.inputs)
-
-
-class SilentEndpoint:
-    """An endpoint that is declared and has nothing to answer with, and why."""
-
-    path = CANNOT_ANSWER
-
-    def __init__(self, planned: PlannedEndpoint, meter: Meter, failure: MlspineError | None) -> None:
-        self.planned = planned
-        self.name = planned.name
-        self.meter = meter
-        self.failure = failure
-
-    def refusal(self) -> MlspineError:
-        """What to tell whoever asks."""
-        if self.failure is not None:
-            return Unavailable(
-                f"endpoint {self.name} cannot answer: {self.failure.message}",
-                hint=self.failure.hint,
-                details=self.failure.details,
-            )
-        return Unavailable(
-            f"endpoint {self.name} cannot answer: it was rolled back and no earlier release exists",
-            hint=f"bring a version forward: mlspine promote {self.name} VERSION",
-        )
 
 
 class Serving:
@@ -468,66 +331,6 @@ class Serving:
         else:
             state |= {"version": 0, "release": "", "why": endpoint.refusal().message}
         return state
-
-
-class Readiness:
-    """Canned predictions and untouched files, looked at at most once a second per release.
-
-    Never keeps its caller for longer than LOOK_TIMEOUT_S: a slow model does not make the process look dead.
-    """
-
-    def __init__(self, timer: Callable[[], float]) -> None:
-        self._timer = timer
-        self._kept: dict[int, tuple[float, str]] = {}
-        self._looks: dict[int, asyncio.Task[str]] = {}
-        self._files: dict[int, tuple[tuple[tuple[str, int, int], ...], str]] = {}
-
-    async def why_not(self, runner: Runner) -> str:
-        """Why the release is not ready, "" when it is."""
-        key = id(runner)
-        known = self._kept.get(key)
-        if known is not None and self._timer() - known[0] < READY_FOR_S:
-            return known[1]
-        look = self._looks.get(key)
-        if look is None:
-            look = self._looks[key] = asyncio.get_running_loop().create_task(self._look(runner))
-        await asyncio.wait([look], timeout=LOOK_TIMEOUT_S)
-        if look.done():
-            return look.result()
-        return known[1] if known is not None else "its first recorded prediction is slow to come"
-
-    def forget(self, runner: Runner) -> None:
-        """Nothing more will be asked of this runner."""
-        self._kept.pop(id(runner), None)
-        self._files.pop(id(runner), None)
-
-    async def _look(self, runner: Runner) -> str:
-        try:
-            why = await asyncio.to_thread(self._damage, runner)
-            if not why and not await runner.healthy():
-                why = "its first recorded prediction is not reproduced"
-            self._kept[id(runner)] = (self._timer(), why)
-            return why
-        finally:
-            self._looks.pop(id(runner), None)
-
-    def _damage(self, runner: Runner) -> str:
-        """What is wrong with the release on disk, "" when nothing; files are read only when they changed."""
-        planned = runner.loaded.planned
-        stamp, why = self._files.get(id(runner), ((), ""))
-        try:
-            found = runtime.fingerprint(Path(planned.path))
-            if found == stamp:
-                return why
-            try:
-                runtime.read(planned)
-                why = ""
-            except MlspineError as exc:
-                why = exc.message
-            self._files[id(runner)] = (found, why)
-        except OSError as exc:
-            why = f"its files cannot be read: {exc}"
-        return why
 
 
 def _answers_alike(before: ServedEndpoint, planned: PlannedEndpoint) -> bool:

@@ -46,9 +46,7 @@ def make_app(workspace: Workspace, *, token: str, owner: Actor) -> Starlette:
 
     async def home(_: Request) -> Response:
         routes = {"api": "/api/<room>/<method>", "openapi": "/openapi.json", "metrics": "/metrics"}
-        return _json(
-            {"name": "mlspine", "version": __version__, "workspace": str(workspace.path), "routes": routes}
-        )
+        return _json({"name": "mlspine", "version": __version__, "workspace": str(workspace.path), "routes": routes})
 
     return Starlette(
         routes=[

@@ -44,9 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     except MlspineError as exc:
         log.error("the control process cannot start", extra={"why": str(exc)})
         (run / "control.failed").write_bytes(
-            msgspec.json.encode(
-                {"code": exc.code, "message": exc.message, "hint": exc.hint, "details": exc.details}
-            )
+            msgspec.json.encode({"code": exc.code, "message": exc.message, "hint": exc.hint, "details": exc.details})
         )
         return exc.exit_code
     finally:

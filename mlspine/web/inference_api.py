@@ -15,8 +15,9 @@ from mlspine import __version__
 from mlspine.core.errors import MlspineError, NotFound, closest
 from mlspine.core.ids import now_ms
 from mlspine.serving.batcher import Request
+from mlspine.serving.endpoint import ServedEndpoint, SilentEndpoint
 from mlspine.serving.request_id import new_request_id, read_request_id
-from mlspine.serving.service import ServedEndpoint, Serving, SilentEndpoint
+from mlspine.serving.service import Serving
 from mlspine.web import inference_docs
 from mlspine.web.exchange import (
     Header,

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from mlspine.core.types import Field, Scalar
+from mlspine.serving.endpoint import ServedEndpoint, SilentEndpoint
 from mlspine.serving.rows import expected
-from mlspine.serving.service import ServedEndpoint, SilentEndpoint
 from mlspine.web.exchange import encode
 
 Endpoint = ServedEndpoint | SilentEndpoint

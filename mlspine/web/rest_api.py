@@ -42,14 +42,9 @@ class RestApi:
         """The OpenAPI 3.1 document of exactly these methods."""
         kinds = [kind for method, _ in self._calls.values() for kind, _default in method.parameters.values()]
         kinds += [method.returns for method, _ in self._calls.values()]
-        schemas, components = msgspec.json.schema_components(
-            kinds, ref_template="#/components/schemas/{name}"
-        )
+        schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
         stream = iter(schemas)
-        bodies = {
-            path: {name: next(stream) for name in method.parameters}
-            for path, (method, _) in self._calls.items()
-        }
+        bodies = {path: {name: next(stream) for name in method.parameters} for path, (method, _) in self._calls.items()}
         returns = {path: next(stream) for path in self._calls}
         components["Error"] = _ERROR_SCHEMA
         return {
@@ -86,9 +81,7 @@ _ERROR_SCHEMA = {
 
 
 def _operation(path: str, method: Surface, body: dict[str, Any], returns: dict[str, Any]) -> dict[str, Any]:
-    required = [
-        name for name, (_, default) in method.parameters.items() if default is inspect.Parameter.empty
-    ]
+    required = [name for name, (_, default) in method.parameters.items() if default is inspect.Parameter.empty]
     failure = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
     statuses = sorted({kind.http_status for kind in FAMILY.values()} | {500})
     return {

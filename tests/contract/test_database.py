@@ -13,9 +13,7 @@ from mlspine.backends.sqlite import SqliteDatabase
 from mlspine.core.errors import Conflict
 from mlspine.ports import Database
 
-BACKENDS: dict[str, Callable[[Path], Database]] = {
-    "sqlite": lambda folder: SqliteDatabase(folder / "store.db")
-}
+BACKENDS: dict[str, Callable[[Path], Database]] = {"sqlite": lambda folder: SqliteDatabase(folder / "store.db")}
 
 SCRIPTS = {
     "0001_first": """
@@ -199,9 +197,7 @@ def test_writers_of_many_threads_take_turns(db: Database) -> None:
     assert db.read("select size from item") == [{"size": 100}]
 
 
-def test_two_openings_of_one_store_see_each_other(
-    open_database: Callable[[], Database], db: Database
-) -> None:
+def test_two_openings_of_one_store_see_each_other(open_database: Callable[[], Database], db: Database) -> None:
     other = open_database()
     add(other, "a")
     assert names(db) == ["a"]

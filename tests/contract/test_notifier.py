@@ -138,12 +138,8 @@ def test_a_command_that_is_not_there_is_unavailable() -> None:
         make_notifier("command:/absent/program --page").send(ALERT)
 
 
-@pytest.mark.parametrize(
-    ("severity", "level"), [("INFO", "INFO"), ("WARNING", "WARNING"), ("CRITICAL", "ERROR")]
-)
-def test_the_log_takes_the_alert_at_its_level(
-    severity: Any, level: str, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize(("severity", "level"), [("INFO", "INFO"), ("WARNING", "WARNING"), ("CRITICAL", "ERROR")])
+def test_the_log_takes_the_alert_at_its_level(severity: Any, level: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         make_notifier("log").send(msgspec.structs.replace(ALERT, severity=severity))
     (record,) = caplog.records

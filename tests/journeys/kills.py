@@ -68,9 +68,7 @@ class Callers:
                 time.sleep(0.01)
 
 
-def run_round(
-    desk: Desk, callers: dict[str, Callers], victim: str, rng: random.Random, kills: list[float]
-) -> Round:
+def run_round(desk: Desk, callers: dict[str, Callers], victim: str, rng: random.Random, kills: list[float]) -> Round:
     """Kill one process at a random moment, wait until every endpoint answers again, check the store.
 
     kills: moments of the kills so far, this one is added; rows answered shortly before any of them may be lost.
@@ -94,9 +92,7 @@ def run_round(
     profile_rows, log_rows = _rows(desk)
     ledger = desk.mlspine("ledger", "--verify", "--json", check=False)
     failed = sum(len(each.failed) for each in callers.values()) - failed_before
-    return Round(
-        victim, killed_at, back_after, failed, missing, doubled, profile_rows, log_rows, ledger.code == 0
-    )
+    return Round(victim, killed_at, back_after, failed, missing, doubled, profile_rows, log_rows, ledger.code == 0)
 
 
 def _is_safe(answered: Answered, kills: list[float]) -> bool:
@@ -150,9 +146,7 @@ def _rows(desk: Desk) -> tuple[int, int]:
     try:
         connection.execute("begin")
         profiles = connection.execute("select coalesce(sum(rows), 0) from sub_window").fetchone()[0]
-        segments = connection.execute(
-            "select coalesce(sum(rows), 0) from segment where kind = 'log'"
-        ).fetchone()[0]
+        segments = connection.execute("select coalesce(sum(rows), 0) from segment where kind = 'log'").fetchone()[0]
         return int(profiles), int(segments)
     finally:
         connection.close()

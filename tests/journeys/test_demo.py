@@ -43,7 +43,7 @@ def test_a_model_lives_a_year_in_one_command(desk: Desk) -> None:
     assert traffic.flights_sent == sum(month.flights for month in traffic.months) > 250_000
     assert traffic.rows_logged == traffic.flights_sent
     assert traffic.failed == 0
-    assert traffic.labels_matched == traffic.labels_sent
+    assert traffic.labels_matched == traffic.labels_sent == sum(month.labelled for month in traffic.months)
     assert sum(row.labelled_rows for row in story.quality) == traffic.labels_matched
     assert sum(row.predicted_rows for row in story.quality) == traffic.flights_sent
 

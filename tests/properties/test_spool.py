@@ -25,9 +25,7 @@ from mlspine.predictions.spool import (
 )
 
 TEXT = st.text(max_size=12)
-VALUES = st.one_of(
-    st.none(), TEXT, st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False)
-)
+VALUES = st.one_of(st.none(), TEXT, st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False))
 AT_MS = st.integers(0, 2**45)
 
 
@@ -112,9 +110,7 @@ def test_a_file_cut_at_any_byte_gives_the_frames_before_the_cut_and_goes_on_when
 
 
 @given(FRAMES, st.data())
-def test_a_damaged_byte_costs_its_own_frame_and_no_other(
-    frames: list[list[Batch]], data: st.DataObject
-) -> None:
+def test_a_damaged_byte_costs_its_own_frame_and_no_other(frames: list[list[Batch]], data: st.DataObject) -> None:
     encoded = [encode_frame(frame) for frame in frames]
     hit = data.draw(st.integers(0, len(frames) - 1))
     at = data.draw(st.integers(0, len(encoded[hit]) - 1))
@@ -134,9 +130,7 @@ def test_any_bytes_at_all_are_read_without_an_error(data: bytes) -> None:
 
 @settings(max_examples=30)
 @given(FRAMES, st.integers(1, 400))
-def test_what_the_writer_appends_is_read_back_over_all_its_files(
-    frames: list[list[Batch]], rotate_bytes: int
-) -> None:
+def test_what_the_writer_appends_is_read_back_over_all_its_files(frames: list[list[Batch]], rotate_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         writer = SpoolWriter(Path(folder), "inference-0", rotate_bytes=rotate_bytes)
         for frame in frames:

@@ -247,7 +247,7 @@ def _read_tensor(tensor: Any, at: str, problems: list[str]) -> _Tensor | None:
         said.append(f'{at}: binary tensors are not spoken here; send "data" as JSON')
     elif not isinstance(data, list):
         said.append(f"{at}.data: expected a list, got {shown(data)}")
-    if said:
+    if said or not isinstance(shape, list) or not isinstance(kind, str) or not isinstance(data, list):
         problems += said
         return None
     flat = _flat(data)

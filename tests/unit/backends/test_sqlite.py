@@ -66,9 +66,7 @@ def test_a_full_disk_stores_nothing_and_says_so(db: SqliteDatabase, tmp_path: Pa
     with db.write() as tx:
         tx.read("pragma max_page_count = 100000")
     insert(db, "after")
-    names = [
-        row["name"] for row in db.read("select name from item where name not like 'filler%' order by name")
-    ]
+    names = [row["name"] for row in db.read("select name from item where name not like 'filler%' order by name")]
     assert names == ["after", "before"]
 
 

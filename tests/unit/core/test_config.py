@@ -58,9 +58,7 @@ def test_the_environment_overrides_the_file_and_the_command_line_both(tmp_path: 
 
 def test_explain_tells_every_setting_and_where_it_came_from(tmp_path: Path) -> None:
     file = write(tmp_path, "[monitoring]\nmin_rows = 200\nnotify = ['https://a', 'command:b']\n")
-    config = load_config(
-        tmp_path, environment={"MLSPINE_LOG__RETENTION_DAYS": "7"}, overrides={"control.port": "9001"}
-    )
+    config = load_config(tmp_path, environment={"MLSPINE_LOG__RETENTION_DAYS": "7"}, overrides={"control.port": "9001"})
     told = {setting.key: (setting.value, setting.origin) for setting in explain(config)}
     assert set(told) == {f"{name}.{key}" for name, kind in SECTIONS.items() for key in kind.__struct_fields__}
     assert told["monitoring.min_rows"] == ("200", str(file))
@@ -79,9 +77,7 @@ def test_explain_tells_every_setting_and_where_it_came_from(tmp_path: Path) -> N
         ("", ()),
     ],
 )
-def test_a_list_is_written_with_commas_or_as_json(
-    tmp_path: Path, text: str, expected: tuple[str, ...]
-) -> None:
+def test_a_list_is_written_with_commas_or_as_json(tmp_path: Path, text: str, expected: tuple[str, ...]) -> None:
     assert load(tmp_path, MLSPINE_MONITORING__NOTIFY=text).monitoring.notify == expected
 
 

@@ -93,6 +93,11 @@ def test_the_feature_told_of_most_is_drawn_in_its_widest_window() -> None:
     assert (top.name, top.value, top.from_at_ms) == ("temp", 0.4, APRIL_MS + DAY_MS)
 
 
+def test_a_feature_told_of_for_another_reason_is_not_drawn() -> None:
+    unseen = verdict("dest", "WARNING", value=0.05)  # within its limit: the alert was about unseen values
+    assert findings.most_moved([report(0, unseen)]) is None
+
+
 def test_nothing_is_drawn_when_nothing_was_told() -> None:
     assert findings.most_moved([report(0, verdict("temp", "INFO"))]) is None
     assert findings.first_alert([report(0, verdict("temp", "INFO"))]) is None

@@ -44,9 +44,7 @@ def test_a_release_with_everything_passes_without_a_word(action: Action, tier: s
         ({"recorded_rows": 100, "reproduced_rows": 99}, "mlspine status churn"),
     ],
 )
-def test_what_cannot_answer_as_it_did_is_refused_always(
-    action: Action, changes: dict[str, Any], command: str
-) -> None:
+def test_what_cannot_answer_as_it_did_is_refused_always(action: Action, changes: dict[str, Any], command: str) -> None:
     decision = decide(action, facts(**changes))
     assert not decision.allowed
     assert len(decision.refusals) == 1
@@ -62,9 +60,7 @@ def test_no_baseline_is_refused_at_every_tier(action: Action) -> None:
 
 @pytest.mark.parametrize("missing", [{"owner": ""}, {"owner_assumed": True}, {"rollback_target": False}])
 @pytest.mark.parametrize("action", ["serve", "promote"])
-def test_owner_and_way_back_are_warned_of_at_low_and_refused_above(
-    action: Action, missing: dict[str, Any]
-) -> None:
+def test_owner_and_way_back_are_warned_of_at_low_and_refused_above(action: Action, missing: dict[str, Any]) -> None:
     low = decide(action, facts(**missing))
     assert low.allowed
     assert len(low.warnings) == 1
@@ -75,9 +71,7 @@ def test_owner_and_way_back_are_warned_of_at_low_and_refused_above(
 
 @pytest.mark.parametrize("tier", ["low", "medium", "high"])
 def test_a_first_deployment_hears_nothing_of_a_way_back(tier: str) -> None:
-    assert decide("serve", facts(tier=tier, first_deployment=True, rollback_target=False)) == Decision(
-        allowed=True
-    )
+    assert decide("serve", facts(tier=tier, first_deployment=True, rollback_target=False)) == Decision(allowed=True)
 
 
 def test_paperwork_never_stops_a_rollback() -> None:

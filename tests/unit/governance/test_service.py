@@ -145,9 +145,7 @@ def test_a_cut_tail_is_located(db: SqliteDatabase, governance: Governance) -> No
     assert governance.verify().first_bad == 5
 
 
-def test_a_line_that_is_no_entry_any_more_is_corrupt_when_listed(
-    db: SqliteDatabase, governance: Governance
-) -> None:
+def test_a_line_that_is_no_entry_any_more_is_corrupt_when_listed(db: SqliteDatabase, governance: Governance) -> None:
     fill(governance, 2)
     with db.write() as tx:
         tx.execute("update ledger set facts = '{' where seq = 2")
@@ -190,9 +188,7 @@ def test_require_raises_denied_with_every_refusal_and_its_command(governance: Go
 
 
 @pytest.mark.parametrize("form", ["lines", "array"])
-def test_the_independent_script_agrees_on_an_intact_export(
-    governance: Governance, tmp_path: Path, form: str
-) -> None:
+def test_the_independent_script_agrees_on_an_intact_export(governance: Governance, tmp_path: Path, form: str) -> None:
     fill(governance)
     text = governance.export()
     if form == "array":

@@ -305,9 +305,7 @@ def quality(
             predicted_rows=100,
             labelled_rows=100 if severity else 0,
             coverage=(coverage if number == last else 1.0) if severity else 0.0,
-            status=("FINAL" if coverage == 1.0 or number != last else "PROVISIONAL")
-            if severity
-            else "NO_LABELS",
+            status=("FINAL" if coverage == 1.0 or number != last else "PROVISIONAL") if severity else "NO_LABELS",
             metrics=(metric,) if severity else (),
             severity=severity or "OK",
             why=f"window {number}",

@@ -99,17 +99,11 @@ def test_a_window_is_final_at_95_percent_or_when_the_labels_time_is_over(
     window = rows(1_000)
     report = measured(some(window, np.arange(1_000) < share * 1_000), window, as_of_ms=as_of_days * DAY_MS)
     assert report.status == status
-    assert {metric.status for metric in report.metrics} == {
-        "ESTIMATED" if status == "FINAL" else "PROVISIONAL"
-    }
+    assert {metric.status for metric in report.metrics} == {"ESTIMATED" if status == "FINAL" else "PROVISIONAL"}
 
 
-@pytest.mark.parametrize(
-    ("at_ship", "severity"), [(0.80, "OK"), (0.935, "OK"), (0.955, "WARNING"), (0.98, "CRITICAL")]
-)
-def test_a_fall_beyond_the_tolerance_warns_and_beyond_twice_of_it_is_critical(
-    at_ship: float, severity: str
-) -> None:
+@pytest.mark.parametrize(("at_ship", "severity"), [(0.80, "OK"), (0.935, "OK"), (0.955, "WARNING"), (0.98, "CRITICAL")])
+def test_a_fall_beyond_the_tolerance_warns_and_beyond_twice_of_it_is_critical(at_ship: float, severity: str) -> None:
     window = rows(20_000)  # auc about 0.92
     auc = roc_auc_score(window["label"], window["score"])
     assert auc == pytest.approx(0.922, abs=0.005)
@@ -135,9 +129,7 @@ def test_a_certain_fall_within_the_tolerance_is_no_alarm() -> None:
     assert measured(window, window, figure("auc", auc + 0.015, 0.001), tolerance=0.01).severity == "WARNING"
 
 
-@pytest.mark.parametrize(
-    ("at_ship", "severity"), [(1.0, "CRITICAL"), (1.48, "WARNING"), (1.56, "OK"), (2.5, "OK")]
-)
+@pytest.mark.parametrize(("at_ship", "severity"), [(1.0, "CRITICAL"), (1.48, "WARNING"), (1.56, "OK"), (2.5, "OK")])
 def test_an_error_grows_relative_to_the_baseline(at_ship: float, severity: str) -> None:
     rng = np.random.default_rng(1)
     truth = rng.normal(size=40_000)

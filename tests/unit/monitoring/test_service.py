@@ -65,16 +65,12 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
 
     folder = tmp_path_factory.mktemp("shipped")
     db = SqliteDatabase(folder / "store.db")
-    registry = Registry(
-        db=db, data=Data(db=db), governance=Governance(db=db), releases_dir=folder / "releases"
-    )
+    registry = Registry(db=db, data=Data(db=db), governance=Governance(db=db), releases_dir=folder / "releases")
     rng = np.random.default_rng(0)
     X, H = rng.normal(size=(2000, 3)), rng.normal(size=(1500, 3))
     y, hy = truth(rng, X), truth(rng, H)
     first, second = (
-        registry.prepare_release(
-            LogisticRegression(C=C).fit(X, y), X, y, name="churn", holdout=(H, hy), owner="ann"
-        )
+        registry.prepare_release(LogisticRegression(C=C).fit(X, y), X, y, name="churn", holdout=(H, hy), owner="ann")
         for C in (1.0, 0.5)
     )
     learning = registry.prepare_release(LogisticRegression().fit(X, y), X, name="young", owner="ann")
@@ -312,8 +308,7 @@ def test_a_release_without_unseen_rows_learns_its_scores_first(world: World) -> 
         world.answer(hour, rows=700, version=world.young, endpoint="young")
     reports = world.monitoring.check()
     outputs = [
-        {verdict.role: verdict.severity for verdict in report.features if verdict.role != "input"}
-        for report in reports
+        {verdict.role: verdict.severity for verdict in report.features if verdict.role != "input"} for report in reports
     ]
     assert [report.severity for report in reports] == ["INFO", "INFO", "OK"]
     assert outputs[0] == {"score": "INFO", "prediction": "INFO"}  # learned within this hour

@@ -71,9 +71,7 @@ def test_silence_for_an_hour_completes_the_last_hour() -> None:
 def test_event_time_ahead_of_the_clock_closes_nothing_of_the_present() -> None:
     now = 7 * HOUR_MS + 1
     for force in (False, True):
-        closed = closed_until(
-            high_water_at_ms=10**6 * HOUR_MS, last_received_at_ms=now, now_ms=now, force=force
-        )
+        closed = closed_until(high_water_at_ms=10**6 * HOUR_MS, last_received_at_ms=now, now_ms=now, force=force)
         assert closed == (8 if force else 7) * HOUR_MS
 
 
@@ -83,9 +81,7 @@ def test_force_completes_the_last_hour_now() -> None:
 
 def test_event_time_of_a_replay_counts_and_not_the_clock() -> None:
     years_later = 10**9 * HOUR_MS
-    closed = closed_until(
-        high_water_at_ms=7 * HOUR_MS, last_received_at_ms=years_later, now_ms=years_later + 1
-    )
+    closed = closed_until(high_water_at_ms=7 * HOUR_MS, last_received_at_ms=years_later, now_ms=years_later + 1)
     assert closed == 7 * HOUR_MS
 
 
@@ -129,9 +125,7 @@ def test_every_window_is_big_enough_whole_and_judged_once(
     rows: list[int], closed: int, window_h: int, force: bool
 ) -> None:
     hours = [hour(number, count) for number, count in enumerate(rows)]
-    due = due_windows(
-        hours, closed_at_ms=closed * HOUR_MS, window_s=window_h * 3600, min_rows=500, force=force
-    )
+    due = due_windows(hours, closed_at_ms=closed * HOUR_MS, window_s=window_h * 3600, min_rows=500, force=force)
     taken = [each for window in due for each in window]
     assert taken == hours[: len(taken)]  # no hour twice, none skipped
     for window in due:
@@ -169,9 +163,7 @@ def test_hourly_windows_are_720_in_30_days_from_the_first_one_on() -> None:
 
 
 def test_endpoints_of_the_workspace_share_the_budget() -> None:
-    assert (
-        expected_windows([hourly(0, 48), hourly(0, 24, width=2)], until_at_ms=48 * HOUR_MS) == 720.0 + 360.0
-    )
+    assert expected_windows([hourly(0, 48), hourly(0, 24, width=2)], until_at_ms=48 * HOUR_MS) == 720.0 + 360.0
 
 
 def test_windows_of_long_ago_and_of_the_future_do_not_count() -> None:
@@ -196,9 +188,7 @@ def test_quiet_nights_lower_the_rate() -> None:
         (0.1, 720.0, 0.1 / 720),
     ],
 )
-def test_alpha_spends_the_budget_and_at_most_one_percent(
-    budget: float, expected: float, alpha: float
-) -> None:
+def test_alpha_spends_the_budget_and_at_most_one_percent(budget: float, expected: float, alpha: float) -> None:
     assert alpha_for(budget_per_30_days=budget, expected=expected) == pytest.approx(alpha)
 
 

@@ -55,9 +55,7 @@ def test_hourly_profiles_count_what_one_pass_over_the_rows_counts(log: Log) -> N
     assert [window.start_at_ms for window in windows] == [BASE_MS + hour * HOUR_MS for hour in range(3)]
     reference = log.references.inputs
     for hour, window in enumerate(windows):
-        rows = {
-            name: np.concatenate([parts[n][name] for n in range(9) if n % 3 == hour]) for name in parts[0]
-        }
+        rows = {name: np.concatenate([parts[n][name] for n in range(9) if n % 3 == hour]) for name in parts[0]}
         assert same_counts(inputs_of(window, reference), profiles.profile(reference, rows))
         assert window.rows == 150
         assert (window.inputs_reference_id, window.release_hash) == (reference.id, RELEASE)
@@ -114,9 +112,7 @@ def test_a_column_that_cannot_be_read_as_its_kind_costs_only_itself(log: Log) ->
     assert log.ask('select distinct "amount due" from log') == [["twelve"]]
 
 
-def test_rows_of_an_unknown_release_are_logged_without_a_profile(
-    log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_of_an_unknown_release_are_logged_without_a_profile(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(_: str) -> None:
         raise NotFound("no such release")
 
@@ -173,9 +169,7 @@ def test_text_answers_teach_a_baseline_over_files_and_memory(tmp_path: Path) -> 
     log.close()
 
 
-def test_memory_is_bounded_by_taking_a_large_spool_in_parts(
-    log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_is_bounded_by_taking_a_large_spool_in_parts(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "MAX_ROWS", 100)
     taken = []
     commit = log.predictions._ingest._commit

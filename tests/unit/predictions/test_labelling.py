@@ -142,9 +142,7 @@ def test_a_key_s_newest_prediction_outside_the_window_still_takes_the_label(log:
 
 
 def test_text_answers_get_text_labels_and_numbers_refuse_words(log: Log) -> None:
-    words = log.answer(
-        sample(1), endpoint="words", prediction=np.array(["late"], dtype=object), score=np.array([0.9])
-    )
+    words = log.answer(sample(1), endpoint="words", prediction=np.array(["late"], dtype=object), score=np.array([0.9]))
     log.predictions.add_label_table("words", {"id": [words], "label": ["on time"]})
     found = log.predictions.labelled("words")
     assert (found["prediction"].tolist(), found["label"].tolist()) == (["late"], ["on time"])
@@ -198,9 +196,7 @@ def test_many_label_files_are_merged_and_say_the_same(log: Log) -> None:
 
 # ---------------------------------------------------------------- against a plain rendering of the rules
 
-PREDICTIONS = st.lists(
-    st.tuples(st.sampled_from(["k1", "k2", None]), st.integers(0, 4)), min_size=1, max_size=6
-)
+PREDICTIONS = st.lists(st.tuples(st.sampled_from(["k1", "k2", None]), st.integers(0, 4)), min_size=1, max_size=6)
 LABELS = st.lists(
     st.tuples(
         st.one_of(st.integers(0, 6), st.sampled_from(["k1", "k2", "k3"])),  # by id of the n-th, or by key

@@ -99,9 +99,7 @@ def test_keys_are_written_alike_whatever_their_type() -> None:
         ("x,y", ["'label'", "'id'", "found: x, y"]),
     ],
 )
-def test_missing_columns_are_all_named_with_those_there_are(
-    header: str, words: list[str], tmp_path: Path
-) -> None:
+def test_missing_columns_are_all_named_with_those_there_are(header: str, words: list[str], tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text(header + "\n1,2\n")
     with pytest.raises(Invalid) as refused:
         read_file(tmp_path / "l.csv")

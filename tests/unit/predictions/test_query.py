@@ -31,9 +31,7 @@ def test_results_are_json_values(log: Log) -> None:
     log.predictions.ingest()
     values = "_event_time, [1, 2], {'a': 1.5}, null, 12345678901234567890::hugeint, date '2013-01-01'"
     sql = f"select {values} from log"
-    assert log.ask(sql) == [
-        ["2023-11-14T22:00:00Z", [1, 2], {"a": 1.5}, None, 12345678901234567890, "2013-01-01"]
-    ]
+    assert log.ask(sql) == [["2023-11-14T22:00:00Z", [1, 2], {"a": 1.5}, None, 12345678901234567890, "2013-01-01"]]
 
 
 def test_a_wrong_column_is_answered_with_those_there_are(log: Log) -> None:
@@ -47,9 +45,7 @@ def test_a_wrong_column_is_answered_with_those_there_are(log: Log) -> None:
     assert any(line.startswith("labelled: _id, _row") for line in refused.value.details)
 
 
-@pytest.mark.parametrize(
-    "sql", ["selec 1", "select 1; select 2", "", "create table t (a int)", "drop view log"]
-)
+@pytest.mark.parametrize("sql", ["selec 1", "select 1; select 2", "", "create table t (a int)", "drop view log"])
 def test_only_one_select_is_taken(log: Log, sql: str) -> None:
     with pytest.raises(Invalid):
         log.ask(sql)

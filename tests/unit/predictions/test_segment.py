@@ -71,9 +71,7 @@ def test_values_of_several_kinds_become_text(tmp_path: Path) -> None:
     assert through_parquet({"x": objects(2**63, 1)}, tmp_path)["x"].tolist() == [str(2**63), "1"]
 
 
-@pytest.mark.parametrize(
-    "name", ["two words", 'a "quoted" one', "select", "semi;colon", "ä.b", "it's", "x\ny"]
-)
+@pytest.mark.parametrize("name", ["two words", 'a "quoted" one', "select", "semi;colon", "ä.b", "it's", "x\ny"])
 def test_any_column_name_survives_parquet(name: str, tmp_path: Path) -> None:
     assert list(through_parquet({name: np.ones(2)}, tmp_path)) == [name]
 
@@ -81,9 +79,7 @@ def test_any_column_name_survives_parquet(name: str, tmp_path: Path) -> None:
 def test_files_written_with_different_types_read_as_one(tmp_path: Path) -> None:
     paths = []
     with segment.connect() as connection:
-        for number, values in enumerate(
-            [objects(None), objects(True), objects(7), objects("text"), np.array([0.5])]
-        ):
+        for number, values in enumerate([objects(None), objects(True), objects(7), objects("text"), np.array([0.5])]):
             paths.append(str(tmp_path / f"{number}.parquet"))
             segment.write(connection, Path(paths[-1]), {"x": values, "n": np.array([number])}, {})
         read = connection.execute(f"select x from {segment.scan(paths, 'log')} order by n").fetchall()

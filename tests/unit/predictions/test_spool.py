@@ -27,10 +27,7 @@ def batch(request_id: str, rows: int = 1) -> Batch:
 
 def ids(folder: Path) -> list[str]:
     return [
-        each.request_ids[0]
-        for path in spool_files(folder)
-        for frame in read_frames(path)
-        for each in frame.batches
+        each.request_ids[0] for path in spool_files(folder) for frame in read_frames(path) for each in frame.batches
     ]
 
 
@@ -140,8 +137,6 @@ def test_a_length_that_reaches_past_the_end_hides_no_later_frame(tmp_path: Path)
 
 def test_the_inference_process_gets_the_spool_without_duckdb_or_sql() -> None:
     heavy = "duckdb", "sqlite3", "pandas", "pyarrow", "scipy", "mlspine.predictions.service"
-    code = (
-        f"import sys, mlspine.predictions.spool; print([each for each in {heavy!r} if each in sys.modules])"
-    )
+    code = f"import sys, mlspine.predictions.spool; print([each for each in {heavy!r} if each in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"

@@ -22,8 +22,9 @@ from sklearn.preprocessing import StandardScaler
 
 from mlspine.core.columns import to_columns
 from mlspine.core.errors import Invalid
+from mlspine.registry.baseline import read_baseline
 from mlspine.registry.prepare import Prepared, prepare
-from mlspine.registry.release import load_predictor, read_baseline, read_recorded, read_release
+from mlspine.registry.release import load_predictor, read_recorded, read_release
 from tests.unit.registry.conftest import World, people, pipeline, shipped
 
 X, Y = people()

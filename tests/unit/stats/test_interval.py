@@ -19,9 +19,7 @@ from mlspine.stats.interval import (
 )
 
 
-def scored(
-    rng: np.random.Generator, n: int, shift: float, share: float = 0.4
-) -> tuple[np.ndarray, np.ndarray]:
+def scored(rng: np.random.Generator, n: int, shift: float, share: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
     labels = rng.random(n) < share
     return labels, rng.normal(size=n) + shift * labels
 

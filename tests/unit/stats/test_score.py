@@ -24,9 +24,7 @@ def binary_rows(n: int = 500) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_binary_figures_are_those_of_sklearn_with_auc_first() -> None:
     labels, prediction, share = binary_rows()
-    found = measure(
-        "binary", labels, prediction, np.column_stack([1 - share, share]), (0, 1), rows_from="holdout"
-    )
+    found = measure("binary", labels, prediction, np.column_stack([1 - share, share]), (0, 1), rows_from="holdout")
     assert [metric.name for metric in found] == ["auc", "accuracy", "f1", "brier"]
     assert by_name(found) == pytest.approx(
         {
@@ -134,9 +132,7 @@ def test_a_label_that_is_no_class_is_a_wrong_answer_and_is_named() -> None:
     assert "1 rows without a label" in accuracy.reason
 
 
-@pytest.mark.parametrize(
-    ("task", "name"), [("binary", "auc"), ("multiclass", "accuracy"), ("regression", "mae")]
-)
+@pytest.mark.parametrize(("task", "name"), [("binary", "auc"), ("multiclass", "accuracy"), ("regression", "mae")])
 def test_no_rows_give_no_figure_and_the_reason(task: Task, name: str) -> None:
     empty = np.zeros(0)
     (metric,) = measure(task, empty, empty, None, (), rows_from="labels")
