@@ -24,7 +24,7 @@ demo: $(STAMP) ## watch a real model live a whole year
 	$(BIN)/mlspine demo flights
 
 test: $(STAMP) ## the test-suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/ruff format --check .

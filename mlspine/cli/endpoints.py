@@ -214,7 +214,8 @@ def _served_text(workspace: RemoteWorkspace, switched: Switched, *, explain: boo
             (
                 "speed",
                 f"P50 {render.seconds(proof.p50_s)}, P95 {render.seconds(proof.p95_s)},"
-                f" P99 {render.seconds(proof.p99_s)} per row in the model; about {proof.capacity_rows_per_s:,.0f} rows/s in batches",
+                f" P99 {render.seconds(proof.p99_s)} per row in the model;"
+                f" about {proof.capacity_rows_per_s:,.0f} rows/s in batches",
             ),
         ]
     rows.append(("recorded", _recorded_text(workspace, revision.log)))

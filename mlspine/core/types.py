@@ -69,7 +69,7 @@ class Field(Struct, frozen=True, kw_only=True):
     name: str
     type: FieldType
     dtype: str  # as the caller's library spells it: "float32", "category", "datetime64[ns, UTC]", ...
-    nullable: bool = False
+    nullable: bool = False  # a null was seen at ship, or the model answers without a value
     levels: tuple[Scalar, ...] = ()  # categories in order, for type == "category"
     ordered: bool = False
     time_zone: str = ""

@@ -21,6 +21,7 @@ from mlspine.registry.facts import Found, Said, captured, missing
 from mlspine.registry.files import ModelFile, load_model_file
 from mlspine.registry.flavors import Flavor, Outputs, Predictor, ask, identify, score_of, single_threaded
 from mlspine.registry.importance import influence
+from mlspine.registry.nulls import with_accepted_nulls
 from mlspine.registry.pickling import Pickled
 from mlspine.registry.release import (
     Built,
@@ -103,6 +104,7 @@ def prepare(
     model, transform, origin, file_digest = _opened(model, transform, origin, trust)
     table = read_table(model, transform, X, y, time=time, key=key)
     answering = _asked(model, transform, table)
+    table = table._replace(inputs=with_accepted_nulls(answering.predict, table.input_columns, table.inputs))
     held = read_holdout(holdout, table) if holdout is not None else None
     began = clocks.perf_counter()
     evaluation = _evaluate(answering, table, held)

@@ -15,11 +15,11 @@ from sklearn.linear_model import LogisticRegression
 
 from mlspine.core.columns import to_columns
 from mlspine.core.errors import Corrupt, NotFound
+from mlspine.registry.baseline import read_baseline
 from mlspine.registry.prepare import prepare
 from mlspine.registry.release import (
     choose_recorded,
     load_predictor,
-    read_baseline,
     read_recorded,
     read_release,
     release_hash,
