@@ -10,7 +10,8 @@ from typing import Any
 from mlspine.control import RemoteWorkspace, connect
 from mlspine.core.types import ModelVersion, Tier
 from mlspine.registry.account import shipped_text
-from mlspine.workspace import Workspace, create, locate, this_actor
+from mlspine.registry.prepare import prepare
+from mlspine.workspace import RELEASES, Workspace, create, locate, this_actor
 
 __all__ = ["ModelVersion", "RemoteWorkspace", "Workspace", "open", "ship"]
 
@@ -62,30 +63,29 @@ def ship(
     """
     directory = Path(workspace).resolve() if workspace is not None else locate()
     create(directory)
+    prepared = prepare(
+        model,
+        X,
+        y,
+        name=name,
+        releases_dir=directory / RELEASES,
+        holdout=holdout,
+        transform=transform,
+        time=time,
+        key=key,
+        source=source,
+        labels=labels,
+        recipe=recipe,
+        owner=owner,
+        tier=tier,
+        trust=trust,
+        message=message,
+        origin=origin,
+    )
     services = connect(directory)
-    local = services if isinstance(services, Workspace) else Workspace.open(directory)
     try:
-        prepared = local.registry.prepare_release(
-            model,
-            X,
-            y,
-            name=name,
-            holdout=holdout,
-            transform=transform,
-            time=time,
-            key=key,
-            source=source,
-            labels=labels,
-            recipe=recipe,
-            owner=owner,
-            tier=tier,
-            trust=trust,
-            message=message,
-            origin=origin,
-        )
         version = services.registry.register(prepared, actor=this_actor())
     finally:
-        local.close()
         services.close()
     if not quiet:
         sys.stdout.write(shipped_text(version, workspace=directory))

@@ -29,6 +29,7 @@ from mlspine.predictions.service import Predictions
 from mlspine.registry.service import Registry
 
 FOLDER = ".mlspine"
+RELEASES = "releases"
 RECENT_KEPT = 10
 
 
@@ -75,7 +76,7 @@ class Workspace(Services):
             data=self.data,
             governance=self.governance,
             clock=clock,
-            releases_dir=path / "releases",
+            releases_dir=path / RELEASES,
         )
         self.deployment = Deployment(
             db=self.db,
@@ -160,7 +161,7 @@ def create(directory: Path) -> None:
             hint="set MLSPINE_WORKSPACE to a folder, or move the file",
         )
     fresh = not (directory / "store.db").exists()
-    for name in ("run/spool", "releases", "blobs"):
+    for name in ("run/spool", RELEASES, "blobs"):
         (directory / name).mkdir(parents=True, exist_ok=True)
     if fresh:
         (directory / ".gitignore").write_text("*\n")

@@ -11,14 +11,14 @@ import msgspec
 from mlspine.core.errors import Invalid, NotFound, closest
 from mlspine.core.ids import SHORT_HASH, check_name, now_ms, parse_model_ref
 from mlspine.core.public import public
-from mlspine.core.types import Actor, Metric, ModelVersion, Stage, Struct, Tier
+from mlspine.core.types import Actor, Metric, ModelVersion, Stage, Struct
 from mlspine.data.service import Data
 from mlspine.governance.service import Governance
 from mlspine.ports import Database, Transaction
 from mlspine.registry import store
 from mlspine.registry.baseline import read_baseline
 from mlspine.registry.pickling import distribution_version
-from mlspine.registry.prepare import Prepared, prepare
+from mlspine.registry.prepare import Prepared
 from mlspine.registry.release import read_release, release_hash
 from mlspine.stats.baseline import Baseline
 
@@ -52,47 +52,6 @@ class Registry:
         self._clock = clock
 
     # ------------------------------------------------------------ ship
-
-    def prepare_release(
-        self,
-        model: Any,
-        X: Any,
-        y: Any = None,
-        *,
-        name: str,
-        holdout: tuple[Any, Any] | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        time: Any = None,
-        key: Any = None,
-        source: str | None = None,
-        labels: str | None = None,
-        recipe: Any = None,
-        owner: str | None = None,
-        tier: Tier = "low",
-        trust: bool = False,
-        message: str | None = None,
-        origin: str = "",
-    ) -> Prepared:
-        """Evaluate a model and write its release beside the others; touches no store. See `prepare`."""
-        return prepare(
-            model,
-            X,
-            y,
-            name=name,
-            releases_dir=self._releases_dir,
-            holdout=holdout,
-            transform=transform,
-            time=time,
-            key=key,
-            source=source,
-            labels=labels,
-            recipe=recipe,
-            owner=owner,
-            tier=tier,
-            trust=trust,
-            message=message,
-            origin=origin,
-        )
 
     @public
     def register(self, prepared: Prepared, *, actor: Actor) -> ModelVersion:

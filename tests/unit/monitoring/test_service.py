@@ -25,7 +25,7 @@ from mlspine.monitoring.service import Monitoring
 from mlspine.monitoring.window import DAY_MS, HOUR_MS
 from mlspine.predictions.service import Predictions
 from mlspine.predictions.spool import Batch, SpoolWriter, encode_column, encode_columns
-from mlspine.registry.prepare import Prepared
+from mlspine.registry.prepare import Prepared, prepare
 from mlspine.registry.service import Registry
 
 ANN = Actor(name="ann")
@@ -64,18 +64,18 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
     from sklearn.linear_model import LogisticRegression
 
     folder = tmp_path_factory.mktemp("shipped")
-    db = SqliteDatabase(folder / "store.db")
-    registry = Registry(db=db, data=Data(db=db), governance=Governance(db=db), releases_dir=folder / "releases")
+    releases = folder / "releases"
     rng = np.random.default_rng(0)
     X, H = rng.normal(size=(2000, 3)), rng.normal(size=(1500, 3))
     y, hy = truth(rng, X), truth(rng, H)
     first, second = (
-        registry.prepare_release(LogisticRegression(C=C).fit(X, y), X, y, name="churn", holdout=(H, hy), owner="ann")
+        prepare(
+            LogisticRegression(C=C).fit(X, y), X, y, name="churn", holdout=(H, hy), owner="ann", releases_dir=releases
+        )
         for C in (1.0, 0.5)
     )
-    learning = registry.prepare_release(LogisticRegression().fit(X, y), X, name="young", owner="ann")
-    db.close()
-    return Shipped(folder / "releases", first, second, learning)
+    learning = prepare(LogisticRegression().fit(X, y), X, name="young", owner="ann", releases_dir=releases)
+    return Shipped(releases, first, second, learning)
 
 
 class World:

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from mlspine.core.errors import Corrupt, Invalid, NotFound
 from mlspine.core.public import surface
 from mlspine.core.types import Actor, ModelVersion
-from mlspine.registry.prepare import Prepared
+from mlspine.registry.prepare import Prepared, prepare
 from mlspine.registry.release import read_release
 from mlspine.registry.service import Registry
 from tests.unit.registry.conftest import ANN, World, people
@@ -26,11 +26,11 @@ TOKEN = Actor(name="ci", kind="client")
 def releases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Prepared]]:
     """Three releases of one model, made once."""
     folder = tmp_path_factory.mktemp("releases")
-    registry = Registry(db=None, data=None, governance=None, releases_dir=folder)  # type: ignore[arg-type]  # not touched
     made = [
-        registry.prepare_release(
+        prepare(
             LogisticRegression(C=strength).fit(NUMERIC, Y),
             NUMERIC,
+            releases_dir=folder,
             name="churn",
             owner="ann@example.org",
             message=f"C={strength}",
