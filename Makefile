@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: all init demo test check fix soak bench clean help
+.PHONY: all init demo test check fix soak matrix bench clean help
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,8 +39,13 @@ fix: $(STAMP) ## format and mend what can be mended
 soak: $(STAMP) ## the long tests: 200 kills under load
 	MLSPINE_SOAK=200 $(BIN)/python -m pytest -m soak
 
+matrix: ## the tests on the oldest supported versions
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check --constraint tests/oldest.txt --editable '.[demo,dev]'
+	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile tests/unit tests/contract tests/properties tests/wire
+
 bench: $(STAMP) ## side by side with rivals
-	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python -m benchmarks.serving --write
 
 clean: ## forget the environment
 	rm -rf $(VENV) build dist

@@ -58,10 +58,12 @@ def test_five_kills_lose_nothing_that_was_safe(desk: Desk) -> None:
 @pytest.mark.soak
 @pytest.mark.skipif("MLSPINE_SOAK" not in os.environ, reason="200 rounds take about half an hour: make soak")
 def test_two_hundred_kills_lose_nothing_that_was_safe(desk: Desk) -> None:
-    done = rounds(desk, int(os.environ["MLSPINE_SOAK"]), seed=2)
-    lines = [f"{len(done)} rounds, 3 callers on 2 endpoints, control, inference and model worker in turn"]
+    count = int(os.environ["MLSPINE_SOAK"])
+    done = rounds(desk, count, seed=count)
+    lines = [f"{count} rounds, 3 callers on 2 endpoints, control, inference and model worker in turn"]
     lines += [f"{kind}: {_summary([each for each in done if each.victim == kind])}" for kind in KINDS]
-    Path("benchmarks/results/kills.txt").write_text("\n".join(lines) + "\n")
+    with Path("benchmarks/results/kills.txt").open("a") as results:
+        results.write("\n".join(lines) + "\n\n")
     _check(done)
     late = [each for each in done if each.back_after_s >= BACK_WITHIN_S]
     assert not late, late
