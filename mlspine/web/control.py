@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import secrets
+import socket
 import sys
 from pathlib import Path
 from typing import IO
@@ -19,7 +20,7 @@ import msgspec
 import uvicorn
 
 from mlspine.control import ControlFile
-from mlspine.core.errors import MlspineError
+from mlspine.core.errors import Conflict, MlspineError
 from mlspine.core.ids import now_ms
 from mlspine.core.logs import configure
 from mlspine.scheduler import Scheduler
@@ -62,23 +63,16 @@ def _serve(options: argparse.Namespace, run: Path) -> int:
         predictions_url=f"http://{workspace.config.serving.host}:{options.port}",
     )
     app = make_app(workspace, token=control.token, owner=this_actor())
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=workspace.config.control.host,
-            port=options.control_port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-        )
-    )
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+    listener = _listen(workspace.config.control.host, options.control_port)
     scheduler = Scheduler(workspace)
     _recover(workspace)
+    # Whoever reads this file may call at once: the socket listens already, and callers wait in its queue.
     _write_private(run / "control.json", msgspec.json.encode(control))
     (run / "control.failed").unlink(missing_ok=True)
     scheduler.start()
     try:
-        server.run()
+        server.run(sockets=[listener])
     finally:
         scheduler.stop()
         if (run / "stopping").exists():
@@ -94,6 +88,15 @@ def _recover(workspace: Workspace) -> None:
     if workspace.deployment.endpoints():
         workspace.processes.expect()
         workspace.deployment.restore()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as exc:
+        raise Conflict(
+            f"port {port} on {host} cannot be used: {exc.strerror}", hint="choose another with --control-port"
+        ) from exc
 
 
 def _take_lock(run: Path) -> IO[bytes] | None:
