@@ -56,8 +56,11 @@ def _word(word: str, colour: str = "red") -> str:
 def _os_hint(exc: OSError) -> str:
     import errno
 
+    full = "free disk space (df -h .), then repeat the command; nothing acknowledged was lost"
     return {
-        errno.ENOSPC: "free disk space (df -h .), then repeat the command; nothing acknowledged was lost",
+        errno.ENOSPC: full,
+        errno.EDQUOT: full,
+        errno.EFBIG: full,
         errno.EACCES: "check the permissions of that path, or choose another workspace with MLSPINE_WORKSPACE",
         errno.EROFS: "the disk is read-only; choose another workspace with MLSPINE_WORKSPACE",
     }.get(exc.errno or 0, "check the path and repeat the command")
