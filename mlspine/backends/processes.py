@@ -133,7 +133,7 @@ class LocalProcesses:
         if self._child is not None or (self._run / "inference-0.json").exists():
             exit_code = self._child.poll() if self._child else None
             native = exit_code is not None and -exit_code in NATIVE_SIGNALS
-            self._deaths.append(Death("inference-0", exit_code, native, self._in_call_of()))
+            self._deaths.append(Death("inference-0", exit_code, native, in_loop_at_death(self._workspace, 0) or ""))
         self._start()
 
     def _starting(self) -> bool:
@@ -214,11 +214,6 @@ class LocalProcesses:
     def _call(self, op: str, timeout_s: float, **arguments: Any) -> Any:
         return call(socket_path(self._run, "inference-0"), op, timeout_s=timeout_s, **arguments)
 
-    def _in_call_of(self) -> str:
-        with contextlib.suppress(OSError):
-            return (self._run / "inference-0.inloop").read_bytes().rstrip(b"\0").decode(errors="replace")
-        return ""
-
     def _gone_within(self, pid: int, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -255,3 +250,12 @@ def is_process(pid: int, word: bytes) -> bool:
         return word in (proc / "cmdline").read_bytes()
     except OSError:
         return False
+
+
+def in_loop_at_death(workspace: Path, index: int) -> str | None:
+    """The release whose model call the inference process died in, None when it died elsewhere."""
+    try:
+        mark = (workspace / "run" / f"inference-{index}.inloop").read_bytes()
+    except OSError:
+        return None
+    return mark.rstrip(b"\0").decode("ascii", errors="replace") or None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -304,8 +303,3 @@ def _log_text(summary: object) -> str:
     ]
     example = f'mlspine log {summary.endpoint} "select _version, count(*), avg(_score) from log group by 1"'
     return render.table(rows, indent="") + f"\nTry: {example}"
-
-
-def label_file(path: str) -> Path:
-    """The label file as an absolute path, so that a process elsewhere reads the same one."""
-    return Path(path).expanduser().resolve()

@@ -207,7 +207,7 @@ class Revision(Struct, frozen=True, kw_only=True):
     number: int
     version: int
     release_hash: str
-    cause: Literal["serve", "promote", "rollback", "restore", "settings"]
+    cause: Literal["serve", "promote", "rollback"]
     log: LogSettings
     created_at_ms: int
     actor: str

@@ -35,7 +35,7 @@ from mlspine.governance.service import Governance
 from mlspine.ports import Database, Deployer, Transaction
 from mlspine.registry.service import Registry
 
-Cause = Literal["serve", "promote", "rollback", "restore", "settings"]
+Cause = Literal["serve", "promote", "rollback"]
 Placement = Literal["loop", "worker", "auto"]
 
 
@@ -148,13 +148,6 @@ class Deployment:
         log = target.log if target else None
         return self._switch(name, version, "rollback", log=log, actor=actor, reason=reason)
 
-    @public
-    def set_log(self, name: str, *, log: LogSettings, actor: Actor, reason: str = "") -> Switched:
-        """Change what an endpoint records of its callers' data, as a revision of its own."""
-        endpoint = self.get(name)
-        version = self._registry.get(endpoint.model, endpoint.current.version) if endpoint.current.version else None
-        return self._switch(name, version, "settings", log=log, actor=actor, reason=reason)
-
     def plan(self) -> Plan:
         """The plan the store asks for now: what every inference process must answer by."""
         rows = self._db.read("select count(*) as n from revision")
@@ -261,7 +254,7 @@ class Deployment:
     def _decide(
         self, name: str, target: ModelVersion | None, revisions: list[Revision], cause: Cause, actor: Actor
     ) -> Decision:
-        if target is None or cause == "settings":
+        if target is None:
             return Decision(allowed=True)
         way_back = [step for step in trail(revisions) if step.version != target.version]
         return self._governance.require(
@@ -273,7 +266,7 @@ class Deployment:
                 "owner": target.owner,
                 "owner_assumed": target.owner_assumed,
                 "trusted": target.trusted,
-                "first_deployment": not revisions,
+                "first_deployment": all(step.version in (0, target.version) for step in revisions),
                 "rollback_target": bool(way_back),
                 "baseline_present": bool(self._registry.has_baseline(target)),
                 "missing_dependencies": self._registry.missing_dependencies(target),

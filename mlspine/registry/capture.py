@@ -82,11 +82,6 @@ def seeds(model: Any) -> dict[str, Any]:
     }
 
 
-def unseeded(model: Any) -> list[str]:
-    """Names of random_state parameters that were left to chance."""
-    return [name for name, value in seeds(model)["parameters"].items() if value is None]
-
-
 def script() -> str:
     """The script or notebook this runs in, relative to here where it lies below; "" when unknown."""
     main = sys.modules.get("__main__")

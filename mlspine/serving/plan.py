@@ -74,12 +74,3 @@ class InLoopMark:
 
     def close(self) -> None:
         self._map.close()
-
-
-def in_loop_at_death(workspace: Path, index: int) -> str | None:
-    """The release whose model call the inference process died in, None when it died elsewhere."""
-    try:
-        mark = (workspace / "run" / f"inference-{index}.inloop").read_bytes()
-    except OSError:
-        return None
-    return mark.rstrip(b"\0").decode("ascii", errors="replace") or None

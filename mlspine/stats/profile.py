@@ -330,11 +330,6 @@ def check_reference(reference: Reference) -> None:
         raise Corrupt(f"the reference {reference.id} does not match its own bins")
 
 
-def finite_rows(part: NumericPart, tally: Tally) -> int:
-    """How many finite numbers were counted."""
-    return int(tally.counts[: part.bins].sum())
-
-
 # ---------------------------------------------------------------- laying out the bins
 
 

@@ -62,7 +62,7 @@ def test_promoting_again_what_was_rolled_back_is_a_step_forward() -> None:
 
 
 def test_a_change_of_settings_is_no_step() -> None:
-    revisions = history("serve 1", "promote 2", "settings 2")
+    revisions = history("serve 1", "promote 2", "serve 2")
     target = rollback_target(revisions)
     assert target is not None
     assert target.version == 1

@@ -3,9 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlspine.backends.processes import in_loop_at_death
 from mlspine.core.errors import Corrupt
 from mlspine.registry.flavors import Outputs
-from mlspine.serving.plan import InLoopMark, PlanFile, in_loop_at_death
+from mlspine.serving.plan import InLoopMark, PlanFile
 from tests.serving_harness import make_plan, write_plan
 
 

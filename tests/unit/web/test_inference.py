@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlspine.backends.processes import in_loop_at_death
 from mlspine.core.errors import Corrupt, Invalid, MlspineError
 from mlspine.core.types import LogSettings, PlannedRelease
 from mlspine.predictions.spool import Batch, decode_columns, read_frames, spool_files
-from mlspine.serving.plan import in_loop_at_death
 from tests.serving_harness import (
     Inference,
     endpoint,
