@@ -10,21 +10,14 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import cast
 
 import msgspec
 
 from mlspine.backends.processes import LocalProcesses, is_process
 from mlspine.core.config import Config, load_config
 from mlspine.core.errors import FAMILY, Conflict, MlspineError, Unavailable
-from mlspine.deployment.service import Deployment
-from mlspine.governance.service import Governance
-from mlspine.monitoring.service import Monitoring
-from mlspine.monitoring.status import StatusReader
-from mlspine.predictions.service import Predictions
-from mlspine.registry.service import Registry
 from mlspine.remote import ApiClient, Proxy
-from mlspine.workspace import Services, Workspace, base_plan, control_argv, locate, running_options
+from mlspine.workspace import ROOMS, Services, Workspace, base_plan, control_argv, locate, running_options
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 40.0
@@ -39,12 +32,8 @@ class RemoteWorkspace(Services):
         self.control_url = control.url
         self.predictions_url = control.predictions_url
         self.client = ApiClient(control.url, control.token)
-        self.governance = cast(Governance, Proxy("governance", Governance, self.client))
-        self.registry = cast(Registry, Proxy("registry", Registry, self.client))
-        self.deployment = cast(Deployment, Proxy("deployment", Deployment, self.client))
-        self.predictions = cast(Predictions, Proxy("predictions", Predictions, self.client))
-        self.monitoring = cast(Monitoring, Proxy("monitoring", Monitoring, self.client))
-        self.status = cast(StatusReader, Proxy("status", StatusReader, self.client))
+        for room, service in ROOMS.items():
+            setattr(self, room, Proxy(room, service, self.client))
 
     def example(self, endpoint: str) -> str:
         """A curl command with a recorded row that works as it stands, "" when the endpoint does not answer."""

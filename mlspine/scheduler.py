@@ -26,12 +26,16 @@ ERROR_WINDOW_MIN_REQUESTS = 100
 
 
 class Task:
-    """One recurring duty: due `every_s` seconds after it last began."""
+    """One recurring duty: due `every_s` seconds after it last began.
 
-    def __init__(self, name: str, every_s: float, run: Callable[[], object]) -> None:
+    everywhere: each machine of the workspace does it for itself; otherwise one of them does it for all.
+    """
+
+    def __init__(self, name: str, every_s: float, run: Callable[[], object], *, everywhere: bool = False) -> None:
         self.name = name
         self.every_s = every_s
         self.run = run
+        self.everywhere = everywhere
         self.next_at = 0.0
         self.failing = ""
 
@@ -69,10 +73,10 @@ class Scheduler:
         self._thread: threading.Thread | None = None
         config = workspace.config
         self._tasks = [
-            Task("supervise", SUPERVISE_EVERY_S, self._supervise),
-            Task("ingest", config.log.ingest_every_s, workspace.predictions.ingest),
+            Task("supervise", SUPERVISE_EVERY_S, self._supervise, everywhere=True),
+            Task("ingest", config.log.ingest_every_s, workspace.predictions.ingest, everywhere=True),
             Task("check", CHECK_EVERY_S, workspace.monitoring.check),
-            Task("health", HEALTH_EVERY_S, self._watch_health),
+            Task("health", HEALTH_EVERY_S, self._watch_health, everywhere=True),
             Task("housekeep", HOUSEKEEP_EVERY_S, workspace.predictions.housekeep),
         ]
 

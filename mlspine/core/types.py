@@ -60,6 +60,21 @@ class Decision(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
+class Evidence(Struct, frozen=True, kw_only=True):
+    """Something that was exercised or measured, and how it ended: a gate's verdict, a drill, a check of a feed.
+
+    subject: "model:NAME", "release:HASH", "endpoint:NAME" or "workspace". document: the whole account as JSON.
+    """
+
+    id: str
+    kind: str  # "gate", "drill:rollback", "drill:deploy", "card", ...
+    subject: str
+    passed: bool
+    at_ms: int
+    actor: str
+    document: dict[str, Any] = {}
+
+
 # ---------------------------------------------------------------- data
 
 

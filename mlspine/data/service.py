@@ -28,12 +28,12 @@ class Data:
             store.add(tx, msgspec.structs.replace(version, created_at_ms=self._clock()), summary)
             return self.get(version.digest)
 
-    @public
+    @public("read")
     def versions(self) -> list[DatasetVersion]:
         """All dataset versions, newest first."""
         return store.versions(self._db)
 
-    @public
+    @public("read")
     def get(self, digest: str) -> DatasetVersion:
         """One version by its digest; NotFound otherwise."""
         row = store.find(self._db, digest)
@@ -41,7 +41,7 @@ class Data:
             raise _unknown(digest)
         return store.to_version(row)
 
-    @public
+    @public("read")
     def summary(self, digest: str) -> tuple[ColumnSummary, ...]:
         """The columns of a version as they were: types, ranges, levels, nulls."""
         row = store.find(self._db, digest)

@@ -81,12 +81,12 @@ class Deployment:
 
     # ------------------------------------------------------------ reading
 
-    @public
+    @public("read")
     def endpoints(self) -> list[Endpoint]:
         """All endpoints, by name."""
         return [self._endpoint(row) for row in store.endpoints(self._db)]
 
-    @public
+    @public("read")
     def get(self, name: str) -> Endpoint:
         """One endpoint; NotFound lists the close ones."""
         row = store.find_endpoint(self._db, name)
@@ -94,24 +94,24 @@ class Deployment:
             raise self._no_endpoint(name)
         return self._endpoint(row)
 
-    @public
+    @public("read")
     def revisions(self, name: str) -> list[Revision]:
         """The whole history of an endpoint, oldest first."""
         return store.revisions(self._db, self.get(name).name)
 
-    @public
+    @public("read")
     def proof(self, release_hash: str) -> Proof | None:
         """The newest proof of a release inside the serving process, None when it never served."""
         return store.find_proof(self._db, release_hash)
 
-    @public
+    @public("read")
     def switch_times(self, name: str) -> dict[str, float]:
         """Seconds from commit to the last answer begun on the old release, by revision number."""
         return {str(number): seconds for number, seconds in store.switch_times(self._db, name).items()}
 
     # ------------------------------------------------------------ changing
 
-    @public
+    @public("operate")
     def serve(
         self, ref: str, *, log: LogSettings | None = None, actor: Actor, reason: str = "", message: str = ""
     ) -> Switched:
@@ -123,7 +123,7 @@ class Deployment:
         version = self._registry.resolve(ref)
         return self._switch(version.model, version, "serve", log=log, actor=actor, reason=reason or message)
 
-    @public
+    @public("operate")
     def promote(self, name: str, version: int, *, actor: Actor, reason: str = "") -> Switched:
         """Move an endpoint to another version of its model; the one it leaves is kept warm."""
         endpoint = self.get(name)
@@ -131,7 +131,7 @@ class Deployment:
             name, self._registry.get(endpoint.model, version), "promote", log=None, actor=actor, reason=reason
         )
 
-    @public
+    @public("operate")
     def rollback(self, name: str, *, actor: Actor, reason: str = "") -> Switched:
         """Bring back the whole previous release: model, transform, thresholds, baseline, settings.
 

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from mlspine.core.errors import Denied, Invalid
-from mlspine.core.ids import now_ms
+from mlspine.core.ids import now_ms, uuid7
 from mlspine.core.public import public
-from mlspine.core.types import Actor, Decision, LedgerEntry
+from mlspine.core.types import Actor, Decision, Evidence, LedgerEntry
 from mlspine.governance import ledger, store
 from mlspine.governance.gate import Action, Facts, decide
 from mlspine.governance.ledger import LedgerCheck
@@ -70,7 +70,35 @@ class Governance:
             store.append(tx, entry)
         return entry
 
-    @public
+    def record_evidence(
+        self, kind: str, subject: str, actor: Actor, *, passed: bool, document: Mapping[str, Any] | None = None
+    ) -> Evidence:
+        """Keep what was exercised or measured about a subject, inside the caller's transaction where there is one.
+
+        Rooms above deposit it; whoever decides or shows a claim reads it with `evidence`. Reaches no ledger.
+        """
+        now = self._clock()
+        evidence = Evidence(
+            id=uuid7(now),
+            kind=kind,
+            subject=subject,
+            passed=passed,
+            at_ms=now,
+            actor=_signature(actor),
+            document=msgspec.json.decode(msgspec.json.encode(dict(document or {}))),
+        )
+        with self._db.write() as tx:
+            store.add_evidence(tx, evidence)
+        return evidence
+
+    @public("read")
+    def evidence(self, subject: str = "", *, kind: str = "", limit: int = 100) -> list[Evidence]:
+        """The newest evidence, newest first: about one subject or all; kind "drill" includes "drill:rollback"."""
+        if not 1 <= limit <= PAGE_LIMIT:
+            raise Invalid(f"limit {limit} is outside 1 to {PAGE_LIMIT}", hint="ask for less")
+        return store.evidence(self._db, subject=subject, kind=kind, limit=limit)
+
+    @public("read")
     def entries(self, subject: str = "", *, limit: int = 100, before: int = 0) -> list[LedgerEntry]:
         """The newest lines, oldest of them first: about one subject such as "endpoint:churn", or all.
 
@@ -80,7 +108,7 @@ class Governance:
             raise Invalid(f"limit {limit} is outside 1 to {PAGE_LIMIT}", hint="page back with before=SEQ")
         return store.entries(self._db, subject=subject, before=before, limit=limit)
 
-    @public
+    @public("read")
     def verify(self) -> LedgerCheck:
         """Recompute the whole chain; a changed, missing or added line is located."""
         with self._db.write() as tx:  # one moment for both reads
@@ -88,7 +116,7 @@ class Governance:
             lines = store.lines(self._db)
         return ledger.verify(lines, head_seq=head_seq, head_hash=head_hash)
 
-    @public
+    @public("read")
     def export(self) -> str:
         """The whole ledger as canonical JSON lines, oldest first: what an independent script verifies."""
         return "".join(ledger.canonical(line) + "\n" for line in store.lines(self._db))

@@ -1,4 +1,4 @@
-"""SQL of the ledger."""
+"""SQL of the ledger and of evidence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from mlspine.core.errors import Corrupt
-from mlspine.core.types import LedgerEntry
+from mlspine.core.types import Evidence, LedgerEntry
 from mlspine.governance.ledger import GENESIS, canonical
 from mlspine.ports import Database, Row, Transaction
 
@@ -50,6 +50,28 @@ def entries(db: Database, *, subject: str, before: int, limit: int) -> list[Ledg
 def lines(db: Database) -> list[dict[str, Any]]:
     """Every line as stored, oldest first; facts that are no longer canonical JSON stay the text they are."""
     return [{**row, "facts": _facts(row["facts"])} for row in db.read("select * from ledger order by seq")]
+
+
+def add_evidence(tx: Transaction, evidence: Evidence) -> None:
+    values = msgspec.structs.asdict(evidence)
+    tx.execute(
+        "insert into evidence (id, kind, subject, passed, at_ms, actor, document)"
+        " values (:id, :kind, :subject, :passed, :at_ms, :actor, :document)",
+        **{**values, "passed": int(evidence.passed), "document": json.dumps(evidence.document)},
+    )
+
+
+def evidence(db: Database | Transaction, *, subject: str, kind: str, limit: int) -> list[Evidence]:
+    """The newest first; a kind includes those below it: "drill" is also "drill:rollback"."""
+    rows = db.read(
+        "select * from evidence where (:subject = '' or subject = :subject)"
+        " and (:kind = '' or kind = :kind or kind like :below) order by at_ms desc, id desc limit :limit",
+        subject=subject,
+        kind=kind,
+        below=f"{kind}:%",
+        limit=limit,
+    )
+    return [Evidence(**{**row, "passed": bool(row["passed"]), "document": json.loads(row["document"])}) for row in rows]
 
 
 def _entry(row: Row) -> LedgerEntry:

@@ -77,13 +77,13 @@ class Monitoring:
         self._telling.deliver()
         return reports
 
-    @public
+    @public("label")
     def check_now(self, endpoint: str = "") -> list[DriftReport]:
         """Judge what waits without waiting for the full hour; returns the new reports."""
         self._predictions.ingest()
         return self.check(endpoint, force=True)
 
-    @public
+    @public("read")
     def reports(
         self, endpoint: str, *, release_hash: str = "", from_at_ms: int = 0, limit: int = 100
     ) -> list[DriftReport]:
@@ -91,14 +91,14 @@ class Monitoring:
         _check_limit(limit)
         return store.reports(self._db, endpoint, release_hash=release_hash, from_at_ms=from_at_ms, limit=limit)
 
-    @public
+    @public("read")
     def state(self, endpoint: str, *, release_hash: str = "") -> MonitorState:
         """How far the watch over a release has come; without `release_hash`, the one of the newest rows."""
         return self._judging.state(endpoint, release_hash)
 
     # ------------------------------------------------------------ quality
 
-    @public
+    @public("read")
     def quality(self, endpoint: str, *, by: Period = "all") -> list[PerformanceReport]:
         """Realised quality per release and window of event time (UTC), oldest first; [] before any label.
 
@@ -107,14 +107,14 @@ class Monitoring:
         with self._turn:
             return self._measuring.measure(endpoint, by)
 
-    @public
+    @public("read")
     def quality_as_of(self, endpoint: str, *, as_of_ms: int, by: Period = "all") -> list[PerformanceReport]:
         """What was known of an endpoint's quality at a moment of the log's own time."""
         return self._measuring.known(endpoint, by, as_of_ms=as_of_ms)
 
     # ------------------------------------------------------------ alerts
 
-    @public
+    @public("read")
     def alerts(self, endpoint: str = "", *, open_only: bool = True, limit: int = 1000) -> list[Alert]:
         """The newest alerts of one endpoint ("": of all), oldest first; cleared ones without `open_only`."""
         _check_limit(limit)

@@ -133,7 +133,7 @@ class StatusReader:
         self._workspace = workspace
         self._clock = clock
 
-    @public
+    @public("read")
     def read(self, name: str = "") -> WorkspaceStatus:
         """The status of endpoint `name`, or of all; NotFound for a name that nothing serves under."""
         endpoints = [self._deployment.get(name)] if name else self._deployment.endpoints()
@@ -148,7 +148,7 @@ class StatusReader:
             alerts=tuple(alert for alert in alerts if not alert.endpoint),
         )
 
-    @public
+    @public("read")
     def refresh(self) -> None:
         """Bring everything answered so far into the log, so that what is read next includes it."""
         self._deployer.flush()

@@ -118,12 +118,12 @@ class Predictions:
 
     # ------------------------------------------------------------ what there is
 
-    @public
+    @public("read")
     def endpoints(self) -> list[str]:
         """Names of endpoints with rows in the log, now or before."""
         return sorted({each.endpoint for each in store.logged(self._db)})
 
-    @public
+    @public("read")
     def summary(self, endpoint: str) -> LogSummary:
         """What the log of one endpoint holds; zeros before its first row."""
         held = store.segments(self._db, endpoint=endpoint)
@@ -151,12 +151,12 @@ class Predictions:
         """Rows ever logged per endpoint and release, and how many of them expired or were forgotten."""
         return store.logged(self._db, endpoint)
 
-    @public
+    @public("read")
     def latest_event(self, endpoint: str) -> int:
         """The newest event time logged, ms UTC; 0 before any row."""
         return max((each.last_event_at_ms for each in store.logged(self._db, endpoint)), default=0)
 
-    @public
+    @public("read")
     def sub_windows(
         self, endpoint: str, *, release_hash: str = "", from_at_ms: int = 0, to_at_ms: int | None = None
     ) -> list[SubWindow]:
@@ -168,7 +168,7 @@ class Predictions:
         found = store.find_learned_reference(self._db, endpoint, release_hash)
         return Learned(reference=decode_reference(found[0]), rows=found[1]) if found else None
 
-    @public
+    @public("read")
     def query(self, endpoint: str, sql: str) -> QueryResult:
         """One SELECT over the views log, outcomes, labels and labelled of an endpoint; times are UTC.
 
@@ -178,7 +178,7 @@ class Predictions:
 
     # ------------------------------------------------------------ labels
 
-    @public
+    @public("label")
     def add_labels(
         self,
         endpoint: str,
@@ -262,7 +262,7 @@ class Predictions:
 
     # ------------------------------------------------------------ forgetting
 
-    @public
+    @public("administer")
     def forget(self, key: str, *, actor: Actor) -> ForgetReceipt:
         """Remove every logged row, outcome and label of the subject `key`, at every endpoint, for good.
 

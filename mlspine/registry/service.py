@@ -53,7 +53,7 @@ class Registry:
 
     # ------------------------------------------------------------ ship
 
-    @public
+    @public("ship")
     def register(self, prepared: Prepared, *, actor: Actor) -> ModelVersion:
         """Give a prepared release its name and number, in one transaction with its ledger line.
 
@@ -120,12 +120,12 @@ class Registry:
 
     # ------------------------------------------------------------ reading
 
-    @public
+    @public("read")
     def models(self) -> list[ModelSummary]:
         """All models, by name."""
         return [self._summary(name) for name in store.model_names(self._db)]
 
-    @public
+    @public("read")
     def versions(self, model: str) -> list[ModelVersion]:
         """The versions of a model, oldest first, without the long texts of what was captured."""
         found = store.versions(self._db, model, self._releases_dir)
@@ -133,7 +133,7 @@ class Registry:
             raise self._no_model(model)
         return found
 
-    @public
+    @public("read")
     def get(self, model: str, version: int) -> ModelVersion:
         """One version; NotFound names the versions there are."""
         found = store.find_version(self._db, model, version, self._releases_dir)
@@ -145,7 +145,7 @@ class Registry:
             )
         return found
 
-    @public
+    @public("read")
     def resolve(self, ref: str) -> ModelVersion:
         """What `NAME`, `NAME:VERSION` or `NAME@ALIAS` means.
 
@@ -167,7 +167,7 @@ class Registry:
             )
         return self.get(parsed.name, chosen[0].version)
 
-    @public
+    @public("read")
     def aliases(self, model: str) -> dict[str, int]:
         """Alias -> version of a model."""
         self.versions(model)
@@ -211,7 +211,7 @@ class Registry:
             if not store.set_stage(tx, model, version, stage):
                 raise NotFound(f"no model version {model}:{version}", hint=f"see: mlspine models {model}")
 
-    @public
+    @public("ship")
     def set_alias(self, model: str, *, alias: str, version: int, actor: Actor, reason: str = "") -> ModelVersion:
         """Point `MODEL@ALIAS` at a version; one ledger line."""
         check_name(alias, what="alias")
@@ -228,7 +228,7 @@ class Registry:
             )
         return found
 
-    @public
+    @public("administer")
     def trust(self, ref: str, *, actor: Actor, reason: str = "") -> ModelVersion:
         """Vouch for the code of a version that came as a file; only then is it loaded. One ledger line."""
         with self._db.write() as tx:

@@ -10,11 +10,11 @@ from mlspine.web.rest_api import RestApi
 
 
 class Room:
-    @public
+    @public("read")
     def move(self, name: str, *, log: LogSettings | None = None, times: int = 1, actor: Actor) -> list[str]:
         return [f"{actor.name} {name} {times} {log.redact if log else None}"]
 
-    @public
+    @public("read")
     def missing(self, name: str) -> str:
         raise NotFound(f"no {name}")
 
