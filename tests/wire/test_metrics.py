@@ -3,8 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 
-import pytest
-
+from tests.needs import need
 from tests.serving_harness import Inference
 from tests.wire.conftest import ROW
 
@@ -46,8 +45,8 @@ def test_unknown_paths_make_no_series(several: Inference) -> None:
     assert b"guess" not in several.get("/metrics").body
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_promtool_accepts_the_metrics(several: Inference) -> None:
+    need("promtool", shutil.which("promtool"), "not installed (Debian package prometheus)")
     done = subprocess.run(
         ["promtool", "check", "metrics"], input=several.get("/metrics").body, capture_output=True, check=False
     )

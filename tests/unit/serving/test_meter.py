@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mlspine.serving.meter import RECENT, Meter, ReleaseInfo, render
+from tests.needs import need
 
 
 def metrics_of(meter: Meter, name: str = "churn") -> str:
@@ -57,8 +58,8 @@ def test_quantiles_are_those_of_the_recent_requests() -> None:
     assert Meter().quantiles_s() == (0.0, 0.0, 0.0)
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_promtool_finds_nothing_to_say() -> None:
+    need("promtool", shutil.which("promtool"), "not installed (Debian package prometheus)")
     text = metrics_of(busy_meter(), name='odd"name\\')
     done = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
