@@ -257,6 +257,7 @@ class PlannedEndpoint(Struct, frozen=True, kw_only=True):
     live: PlannedRelease | None
     warm: PlannedRelease | None = None
     log: LogSettings = LogSettings()
+    log_first: bool = False  # tier medium or high: rather refuse a request than lose its record
 
 
 class Plan(Struct, frozen=True, kw_only=True):

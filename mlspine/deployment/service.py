@@ -23,6 +23,7 @@ from mlspine.core.types import (
     Proof,
     Revision,
     Struct,
+    Tier,
 )
 from mlspine.deployment import store
 from mlspine.deployment.endpoint import (
@@ -349,7 +350,11 @@ class Deployment:
             live=self._of_revision(current, crashes),
             warm=self._of_revision(warm, crashes) if warm else None,
             log=current.log,
+            log_first=current.version != 0 and self._tier(current) != "low",
         )
+
+    def _tier(self, revision: Revision) -> Tier:
+        return self._registry.get(self.get(revision.endpoint).model, revision.version).tier
 
     def _of_revision(self, revision: Revision, crashes: dict[str, int]) -> PlannedRelease | None:
         if revision.version == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from mlspine.core.columns import to_jsonable_rows
@@ -17,11 +18,22 @@ CANNOT_ANSWER = "cannot-answer"
 
 
 class ServedEndpoint:
-    """One endpoint as requests meet it; replaced as a whole when its plan changes."""
+    """One endpoint as requests meet it; replaced as a whole when its plan changes.
+
+    log_is_full: asked before each request where an answer without a record is worse than none.
+    """
 
     path = "live"
 
-    def __init__(self, planned: PlannedEndpoint, live: PlannedRelease, runner: Runner, meter: Meter, batcher: Batcher):
+    def __init__(
+        self,
+        planned: PlannedEndpoint,
+        live: PlannedRelease,
+        runner: Runner,
+        meter: Meter,
+        batcher: Batcher,
+        log_is_full: Callable[[], bool] | None = None,
+    ) -> None:
         self.planned = planned
         self.live = live
         self.name = planned.name
@@ -33,9 +45,15 @@ class ServedEndpoint:
         self.signature: Signature = runner.loaded.release.signature
         self.last_begun_at_ms = 0
         self._batcher = batcher
+        self._log_is_full = log_is_full
 
     def submit(self, request: Request) -> asyncio.Future[Answer]:
         """Hand over a request; its future resolves to the answer or an error of the family."""
+        if self._log_is_full is not None and self._log_is_full():
+            raise Unavailable(
+                f"endpoint {self.name} answers only what it can record, and its log cannot be written",
+                hint="free disk space where the workspace lies; requests are answered again at once",
+            )
         self.last_begun_at_ms = request.received_at_ms
         return self._batcher.submit(request)
 

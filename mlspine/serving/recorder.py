@@ -39,6 +39,7 @@ class Source(NamedTuple):
     time_column: str
     key_column: str
     log: LogSettings
+    log_first: bool = False
 
 
 class Call(NamedTuple):
@@ -54,13 +55,15 @@ class _Waiting(NamedTuple):
     batch: Batch
     rows: int
     size_bytes: int
+    may_drop: bool
 
 
 class Recorder:
     """Collects model calls and writes them to the spool at least every DRAIN_EVERY_S.
 
     Serving wins over logging: when the disk is full or slow the oldest unwritten rows are dropped beyond
-    MAX_BACKLOG_BYTES, and counted in `dropped_rows`.
+    MAX_BACKLOG_BYTES, and counted in `dropped_rows`. Not so for sources with `log_first`: their rows are kept,
+    and whoever answers for them asks `is_full` first and refuses.
     """
 
     def __init__(self, writer: SpoolWriter, *, max_backlog_bytes: int = MAX_BACKLOG_BYTES) -> None:
@@ -69,6 +72,7 @@ class Recorder:
         self._calls: list[Call] = []
         self._backlog: deque[_Waiting] = deque()
         self._backlog_bytes = 0
+        self._lost: dict[str, int] = {}  # rows by endpoint that no batch has told of yet
         self._writing: _Waiting | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._collecting = asyncio.Lock()
@@ -89,6 +93,10 @@ class Recorder:
             calls.append(Call(source, requests, columns, answered))
 
         return record
+
+    def is_full(self) -> bool:
+        """Whether rows recorded now would be dropped, or push out others."""
+        return self._backlog_bytes >= self._max_backlog_bytes
 
     # ------------------------------------------------------------ off it
 
@@ -146,21 +154,28 @@ class Recorder:
 
     def _add(self, calls: Sequence[Call]) -> None:
         batch = make_batch(calls)
+        batch = msgspec.structs.replace(batch, dropped_rows=self._lost.pop(batch.endpoint, 0))
         size = sum(_size_bytes(column.data) for column in batch.inputs) + 80 * len(batch.request_ids)
-        self._backlog.append(_Waiting(batch, batch.rows, size))
+        self._backlog.append(_Waiting(batch, batch.rows, size, not calls[0].source.log_first))
         self._backlog_bytes += size
         while self._backlog_bytes > self._max_backlog_bytes and len(self._backlog) > 1:
-            oldest = self._backlog.popleft()
+            oldest = next((waiting for waiting in self._backlog if waiting.may_drop), None)
+            if oldest is None or oldest is self._backlog[-1]:
+                break
+            self._backlog.remove(oldest)
             self._backlog_bytes -= oldest.size_bytes
             self.dropped_rows += oldest.rows
-            self._tell_of_loss(oldest.rows + oldest.batch.dropped_rows)
+            self._tell_of_loss(oldest.batch.endpoint, oldest.rows + oldest.batch.dropped_rows)
         self._changed.set()
 
-    def _tell_of_loss(self, rows: int) -> None:
-        """Let the next batch that reaches the disk say how many rows before it did not."""
-        first = self._backlog[0]
-        batch = msgspec.structs.replace(first.batch, dropped_rows=first.batch.dropped_rows + rows)
-        self._backlog[0] = first._replace(batch=batch)
+    def _tell_of_loss(self, endpoint: str, rows: int) -> None:
+        """Let the endpoint's next batch that reaches the disk say how many rows before it did not."""
+        for at, waiting in enumerate(self._backlog):
+            if waiting.batch.endpoint == endpoint:
+                batch = msgspec.structs.replace(waiting.batch, dropped_rows=waiting.batch.dropped_rows + rows)
+                self._backlog[at] = waiting._replace(batch=batch)
+                return
+        self._lost[endpoint] = self._lost.get(endpoint, 0) + rows
 
     async def _write_regularly(self) -> None:
         loop = asyncio.get_running_loop()

@@ -254,7 +254,9 @@ class Serving:
                 return before
             return SilentEndpoint(planned, meter, exc)
         record = self._record(planned, planned.live, runner, meter)
-        return ServedEndpoint(planned, planned.live, runner, meter, runner.batcher(record, self._max_queue_rows))
+        batcher = runner.batcher(record, self._max_queue_rows)
+        must_wait = self._recorder.is_full if planned.log_first and planned.log.enabled else None
+        return ServedEndpoint(planned, planned.live, runner, meter, batcher, must_wait)
 
     def _record(self, planned: PlannedEndpoint, live: PlannedRelease, runner: Runner, meter: Meter) -> Record:
         time_column, key_column = runtime.logged_columns(runner.loaded.release)
@@ -268,6 +270,7 @@ class Serving:
                 time_column=time_column,
                 key_column=key_column,
                 log=planned.log,
+                log_first=planned.log_first,
             )
         )
         called = meter.called
@@ -335,10 +338,11 @@ class Serving:
 
 def _answers_alike(before: ServedEndpoint, planned: PlannedEndpoint) -> bool:
     """Whether a new plan leaves the endpoint's answers and records as they are: another warm one does."""
-    return (before.planned.revision, before.live, before.planned.log) == (
+    return (before.planned.revision, before.live, before.planned.log, before.planned.log_first) == (
         planned.revision,
         planned.live,
         planned.log,
+        planned.log_first,
     )
 
 

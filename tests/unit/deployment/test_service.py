@@ -142,6 +142,15 @@ def test_what_is_recorded_can_be_changed_on_the_only_release_of_a_medium_tier(ho
     assert not house.stand_in.plans[-1].endpoints[0].log.enabled
 
 
+def test_above_tier_low_the_plan_says_that_the_record_comes_first(house: House) -> None:
+    house.ship(tier="medium")
+    house.deployment.serve("churn", actor=ADA)
+    assert house.deployment.plan().endpoints[0].log_first
+    house.ship(C=2.0, tier="low")
+    house.deployment.promote("churn", 2, actor=ADA)
+    assert not house.deployment.plan().endpoints[0].log_first
+
+
 def test_a_medium_tier_without_a_named_owner_is_refused(house: House) -> None:
     model = LogisticRegression(random_state=0).fit(X, Y)
     prepared = prepare(model, X, name="churn", tier="medium", releases_dir=house.releases)

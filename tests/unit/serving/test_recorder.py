@@ -182,3 +182,40 @@ def test_a_full_disk_costs_the_oldest_rows_beyond_the_bound_and_nothing_else(
         await recorder.stop()
 
     asyncio.run(run())
+
+
+def test_what_must_be_recorded_is_kept_and_pushes_out_what_need_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "SLICE_ROWS", 1)
+    monkeypatch.setattr(recorder_module, "RETRY_EVERY_S", 0.01)
+
+    async def run() -> None:
+        writer = FullDisk(tmp_path, "p")
+        recorder = Recorder(writer, max_backlog_bytes=2_000)
+        recorder.start()
+        bank = recorder.recording(source(endpoint="bank", log_first=True))
+        shop = recorder.recording(source(endpoint="shop"))
+        assert not recorder.is_full()
+        for i in range(30):
+            shop([request(f"shop{i}")], columns(1), answered(1))
+            bank([request(f"bank{i}")], columns(1), answered(1))
+        await recorder.flush()
+        assert recorder.is_full()
+        writer.full = False
+        while recorder.unwritten_rows:
+            await asyncio.sleep(0.005)
+        assert not recorder.is_full()
+        shop([request("shop-last")], columns(1), answered(1))
+        await recorder.flush()
+        batches = written(tmp_path)
+        kept = {name for batch in batches if batch.endpoint == "bank" for name in batch.request_ids}
+        assert kept == {f"bank{i}" for i in range(30)}
+        told = {batch.endpoint: 0 for batch in batches}
+        for batch in batches:
+            told[batch.endpoint] += batch.dropped_rows
+        assert told == {"bank": 0, "shop": recorder.dropped_rows}
+        assert recorder.dropped_rows > 20
+        await recorder.stop()
+
+    asyncio.run(run())
