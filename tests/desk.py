@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -87,9 +89,16 @@ class Desk:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on, below those the system hands out by itself.
+
+    Ports of outgoing connections come from the system's own range, so one drawn there may be gone a moment later.
+    """
+    draw = random.SystemRandom()
+    while True:
+        port = draw.randrange(15_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 SHIP_CHURN = """

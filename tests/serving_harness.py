@@ -27,6 +27,7 @@ from mlspine.core.types import CodeState, LogSettings, Plan, PlannedEndpoint, Pl
 from mlspine.registry import flavors, pickling
 from mlspine.registry.release import Parts, build_release, choose_recorded, encode_recorded, predictor
 from mlspine.serving.worker import die_with_parent
+from tests.desk import free_port
 
 START_TIMEOUT_S = 60.0
 _numbers = itertools.count(1)
@@ -72,13 +73,6 @@ def endpoint(
 ) -> PlannedEndpoint:
     """What a plan says of one endpoint."""
     return PlannedEndpoint(name=name, revision=revision, live=live, warm=warm, log=log or LogSettings())
-
-
-def free_port() -> int:
-    """A port nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def make_plan(folder: Path, *endpoints: PlannedEndpoint, port: int, control_argv: Sequence[str] = ()) -> Plan:
