@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: all init demo test check fix soak matrix bench clean help
+.PHONY: all init demo test check fix journeys soak matrix bench clean help
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,9 @@ check: $(STAMP) ## format, lint, types, layers
 fix: $(STAMP) ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+journeys: $(STAMP) ## the long journeys: machines and drills that die, images, runbooks in a second person's hands
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 soak: $(STAMP) ## the long tests: 200 kills under load
 	MLSPINE_SOAK=200 $(BIN)/python -m pytest -m soak

@@ -9,14 +9,18 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.parse
 from pathlib import Path
 
 import msgspec
 
+from mlspine import login
 from mlspine.backends.processes import LocalProcesses, is_process
+from mlspine.core.address import is_loopback, local_url
 from mlspine.core.config import Config, load_config
 from mlspine.core.errors import FAMILY, Conflict, MlspineError, Unavailable
-from mlspine.remote import ApiClient, Proxy
+from mlspine.login import Login
+from mlspine.remote import ApiClient, Proxy, Whoami
 from mlspine.workspace import ROOMS, Services, Workspace, base_plan, control_argv, locate, running_options
 
 START_TIMEOUT_S = 90.0
@@ -26,17 +30,24 @@ STOP_TIMEOUT_S = 40.0
 class RemoteWorkspace(Services):
     """A workspace whose control process is running: every call goes through its API."""
 
+    server = ""  # the URL, when the workspace is on another machine
+
     def __init__(self, path: Path, config: Config, control: ControlFile) -> None:
         self.path = path
         self.config = config
-        self.control_url = control.url
         self.predictions_url = control.predictions_url
-        self.client = ApiClient(control.url, control.token)
+        self._speak_with(ApiClient(control.url, control.token))
+
+    def _speak_with(self, client: ApiClient) -> None:
+        self.control_url = client.url
+        self.client = client
         for room, service in ROOMS.items():
-            setattr(self, room, Proxy(room, service, self.client))
+            setattr(self, room, Proxy(room, service, client))
 
     def example(self, endpoint: str) -> str:
         """A curl command with a recorded row that works as it stands, "" when the endpoint does not answer."""
+        if not self.predictions_url:
+            return ""
         try:
             told = msgspec.json.decode(ApiClient(self.predictions_url, "").get(f"/endpoints/{endpoint}", timeout_s=5.0))
         except MlspineError:
@@ -45,6 +56,26 @@ class RemoteWorkspace(Services):
 
     def close(self) -> None:
         """Nothing is held open between calls."""
+
+
+class ServerWorkspace(RemoteWorkspace):
+    """A workspace on another machine, by a token. `path` says where it is there; nothing of it is read here."""
+
+    def __init__(self, by: Login) -> None:
+        self._speak_with(ApiClient(by.url, by.token))
+        self.server = by.url
+        self.me = self.client.whoami()
+        self.path = Path(self.me.workspace)
+        self.config = Config(log=self.me.log)
+        self.predictions_url = _seen_from_here(self.me, by.url)
+
+
+def _seen_from_here(me: Whoami, url: str) -> str:
+    """Where the server answers predictions, "" when it does so only to itself."""
+    if not me.predictions_everywhere and not is_loopback(urllib.parse.urlsplit(url).hostname or ""):
+        return ""
+    host, port = urllib.parse.urlsplit(url).hostname or "", urllib.parse.urlsplit(me.predictions_url).port
+    return local_url(host, port or 80) if me.predictions_everywhere else me.predictions_url
 
 
 class ControlFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +89,14 @@ class ControlFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def connect(path: Path | str | None = None) -> Workspace | RemoteWorkspace:
-    """The workspace's services: through its control process when one runs, else straight from the store."""
+    """The services of a workspace: the server's that was logged in to, else through the control process of the folder
+    when one runs, else straight from its store.
+
+    path: a folder or a URL; by default what `mlspine.login` says commands act on.
+    """
+    server = login.server(path)
+    if server is not None:
+        return ServerWorkspace(server)
     directory = Path(path).resolve() if path is not None else locate()
     control = running_control(directory)
     if control is None:
@@ -136,6 +174,11 @@ def stop_everything(directory: Path) -> list[str]:
     elif stopped:
         stopped.append("inference")
     return stopped
+
+
+def anything_runs(directory: Path) -> bool:
+    """Whether control or inference of this workspace lives: either starts the other again."""
+    return running_control(directory) is not None or _inference_runs(directory)
 
 
 def check_port_free(host: str, port: int, flag: str, directory: Path) -> None:

@@ -37,7 +37,19 @@ class Database(Protocol):
         ...
 
     def write(self) -> AbstractContextManager[Transaction]:
-        """A transaction: commits at the end, rolls back on any exception. An inner call joins the outer one."""
+        """A transaction: commits at the end, rolls back on any exception. An inner call joins the outer one.
+
+        A statement or an inner call that failed fails the whole, even where its error was caught on the way.
+        """
+        ...
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Wait for the lock of that name and hold it: one holder at a time among all processes of this database.
+
+        The thread that holds it may enter again; the death of a process or machine lets go. Taken before
+        `write()`, never inside one (RuntimeError): two machines doing either first would wait for each other.
+        What is written under a lock that was lost meanwhile is refused (Unavailable), never stored.
+        """
         ...
 
     def migrate(self, scripts: Mapping[str, str]) -> list[str]:
@@ -48,7 +60,11 @@ class Database(Protocol):
 
 
 class BlobStore(Protocol):
-    """Bytes under keys with '/' in them. A put is whole or absent, never half."""
+    """Bytes under keys with '/' in them. A put is whole or absent, never half.
+
+    No key is the beginning of another ("a" and "a/b"), and what `locate` is asked for is never put twice:
+    machines keep copies of it.
+    """
 
     def put(self, key: str, data: bytes | Path) -> None: ...
 
@@ -58,14 +74,20 @@ class BlobStore(Protocol):
 
     def open(self, key: str) -> BinaryIO: ...
 
-    def list(self, prefix: str = "") -> Iterator[str]: ...
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """Keys that begin with `prefix`, sorted; copies kept here of those no longer there go."""
+        ...
 
     def delete(self, key: str) -> None:
         """Gone afterwards, whether or not it was there."""
         ...
 
     def locate(self, key: str) -> str:
-        """A path or URL that DuckDB can read or write."""
+        """The path of a file with these bytes, for reading only; raises NotFound."""
+        ...
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Paths located inside by this thread can be read until its end, whatever is deleted meanwhile."""
         ...
 
 
@@ -78,6 +100,10 @@ class Deployer(Protocol):
 
     def apply(self, plan: Plan) -> tuple[Acknowledgement, ...]:
         """Store the plan, push it to every inference process and collect their words."""
+        ...
+
+    def applied(self) -> Plan | None:
+        """The plan last applied on this machine, None before the first."""
         ...
 
     def observe(self) -> tuple[ProcessState, ...]:

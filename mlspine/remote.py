@@ -4,16 +4,47 @@ from __future__ import annotations
 
 import http.client
 import inspect
+import ssl
 import urllib.parse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from mlspine.core.address import is_loopback
+from mlspine.core.config import LogConfig
 from mlspine.core.errors import FAMILY, Invalid, MlspineError, Unavailable
+from mlspine.core.ids import SHORT_HASH
 from mlspine.core.public import Surface, surface
+from mlspine.core.types import Role, Struct
+from mlspine.registry.parcel import pack
 
 CALL_TIMEOUT_S = 600.0
+WHOAMI_TIMEOUT_S = 30.0
+PIECE_BYTES = 4 * 1024 * 1024
+
+
+class Whoami(Struct, frozen=True, kw_only=True):
+    """What a server says to whoever asks with a token: `GET /api/whoami`."""
+
+    name: str
+    kind: str
+    role: Role
+    scope: tuple[str, ...]
+    version: str
+    workspace: str
+    predictions_url: str  # as the server itself reaches it
+    predictions_everywhere: bool  # whether other machines reach it too
+    log: LogConfig
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """How far an upload is: bytes held by digest of each part; complete when the release is in its place."""
+
+    hash: str
+    complete: bool
+    bytes: dict[str, int]
 
 
 class ApiClient:
@@ -21,7 +52,10 @@ class ApiClient:
 
     def __init__(self, url: str, token: str) -> None:
         parts = urllib.parse.urlsplit(url)
-        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        self._secure = parts.scheme == "https"
+        self._host = parts.hostname or "127.0.0.1"
+        self._port = parts.port or (443 if self._secure else 80)
+        self._prefix = parts.path.rstrip("/")
         self._token = token
         self.url = url
 
@@ -29,26 +63,82 @@ class ApiClient:
         """The answer's body; an error answer is raised as the family member it names."""
         return self._request("POST", path, msgspec.json.encode(body), timeout_s)
 
+    def put(self, path: str, data: bytes, *, timeout_s: float = CALL_TIMEOUT_S) -> bytes:
+        """The answer's body, errors as in `post`."""
+        return self._request("PUT", path, data, timeout_s, kind="application/octet-stream")
+
     def get(self, path: str, *, timeout_s: float = CALL_TIMEOUT_S) -> bytes:
         """The answer's body, errors as in `post`."""
         return self._request("GET", path, None, timeout_s)
 
-    def _request(self, method: str, path: str, body: bytes | None, timeout_s: float) -> bytes:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
+    def whoami(self) -> Whoami:
+        """Who the token stands for there."""
         try:
-            headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-            connection.request(method, path, body=body, headers=headers)
+            return msgspec.json.decode(self.get("/api/whoami", timeout_s=WHOAMI_TIMEOUT_S), type=Whoami)
+        except msgspec.MsgspecError as exc:
+            raise Unavailable(
+                f"{self.url} answers, but not as mlspine does", hint="it must be the address of the control API"
+            ) from exc
+
+    def _request(
+        self, method: str, path: str, body: bytes | None, timeout_s: float, kind: str = "application/json"
+    ) -> bytes:
+        connection, target = self._connection(self._prefix + path, timeout_s)
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
+        try:
+            connection.request(method, target, body=body, headers=headers)
             response = connection.getresponse()
             payload = response.read()
         except (OSError, http.client.HTTPException) as exc:
-            raise Unavailable(
-                f"the control process at {self.url} did not answer: {exc}", hint="see: mlspine up"
-            ) from exc
+            raise self._unreachable(exc) from exc
         finally:
             connection.close()
         if response.status >= 400:
             raise error_of(payload, response.status)
+        if response.status >= 300:
+            raise Unavailable(
+                f"{self.url} sends elsewhere, to {response.headers.get('Location', '?')}",
+                hint="log in to that address: mlspine login URL",
+            )
         return payload
+
+    def _connection(self, path: str, timeout_s: float) -> tuple[http.client.HTTPConnection, str]:
+        """A connection, through the proxy of the environment where there is one, and what to ask for on it."""
+        connect = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        proxy = "" if is_loopback(self._host) else _proxy_for(self._host, "https" if self._secure else "http")
+        if not proxy:
+            return connect(self._host, self._port, timeout=timeout_s), path
+        parts = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")
+        connection = connect(parts.hostname or "", parts.port or 80, timeout=timeout_s)
+        if self._secure:
+            connection.set_tunnel(self._host, self._port)
+            return connection, path
+        return connection, f"http://{self._host}:{self._port}{path}"
+
+    def _unreachable(self, exc: Exception) -> Unavailable:
+        if isinstance(exc, ssl.SSLCertVerificationError):
+            return Unavailable(
+                f"the certificate of {self._host} is not accepted: {exc.verify_message}",
+                hint="for an authority of your own: SSL_CERT_FILE=authority.pem mlspine ...",
+            )
+        if isinstance(exc, ssl.SSLError):
+            return Unavailable(
+                f"{self._host}:{self._port} speaks no TLS that fits: {exc.reason or exc}",
+                hint=f"if it speaks plain HTTP: mlspine login http://{self._host}:{self._port}",
+            )
+        if is_loopback(self._host):
+            return Unavailable(f"the control process at {self.url} did not answer: {exc}", hint="see: mlspine up")
+        return Unavailable(
+            f"{self.url} did not answer: {exc or type(exc).__name__}",
+            hint="on the server: mlspine status; is its port open to this machine? Does it speak https?",
+        )
+
+
+def _proxy_for(host: str, scheme: str) -> str:
+    """The proxy that the environment (or the system) names for a host, "" for none."""
+    import urllib.request
+
+    return "" if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme, "")
 
 
 class Proxy:
@@ -74,6 +164,36 @@ class Proxy:
         body.pop("actor", None)  # the token says who asks, never the body
         payload = self._client.post(f"/api/{self._room}/{method.name}", msgspec.to_builtins(body))
         return msgspec.json.decode(payload, type=method.returns)
+
+
+def send_release(client: ApiClient, path: Path, tell: Callable[[str], None]) -> None:
+    """Bring a release to the server, in pieces; what it holds already is not sent again.
+
+    tell: hears in words what is going on.
+    """
+    packed = pack(path)
+    told = _held(client.post("/uploads", msgspec.to_builtins(packed.manifest)))
+    if told.complete:
+        tell(f"{client.url} holds release {packed.hash[:SHORT_HASH]} already")
+        return
+    total, held = sum(packed.manifest.sizes.values()), sum(told.bytes.values())
+    kept = f", {held / 1e3:,.0f} of it are there already" if held else ""
+    tell(f"sending release {packed.hash[:SHORT_HASH]} ({total / 1e3:,.0f} kB{kept}) to {client.url}")
+    for digest, file in packed.files.items():
+        _send_part(client, f"/uploads/{packed.hash}/{digest}", file, told.bytes[digest])
+    client.post(f"/uploads/{packed.hash}", {})
+
+
+def _send_part(client: ApiClient, path: str, file: Path, at: int) -> None:
+    with file.open("rb") as source:
+        source.seek(at)
+        while piece := source.read(PIECE_BYTES):
+            client.put(f"{path}?at={at}", piece)
+            at += len(piece)
+
+
+def _held(payload: bytes) -> Held:
+    return msgspec.json.decode(payload, type=Held)
 
 
 def error_of(payload: bytes, status: int) -> MlspineError:

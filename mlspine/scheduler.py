@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import threading
 import time
 from collections.abc import Callable
 
+from mlspine.backends.deadman import DeadManPing
 from mlspine.backends.processes import Death
 from mlspine.core.errors import MlspineError
 from mlspine.core.ids import SHORT_HASH
@@ -21,6 +23,10 @@ SUPERVISE_EVERY_S = 0.2
 CHECK_EVERY_S = 5.0
 HEALTH_EVERY_S = 10.0
 HOUSEKEEP_EVERY_S = 3600.0
+METER_EVERY_S = 60.0
+SCHEDULES_EVERY_S = 2.0
+FOLLOW_EVERY_S = 0.5
+MACHINES_EVERY_S = 5.0
 ERROR_WINDOW_S = 300.0
 ERROR_WINDOW_MIN_REQUESTS = 100
 
@@ -29,15 +35,26 @@ class Task:
     """One recurring duty: due `every_s` seconds after it last began.
 
     everywhere: each machine of the workspace does it for itself; otherwise one of them does it for all.
+    apart: it may wait for somebody else's machine, so it runs in a thread of its own and holds up nothing.
     """
 
-    def __init__(self, name: str, every_s: float, run: Callable[[], object], *, everywhere: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        every_s: float,
+        run: Callable[[], object],
+        *,
+        everywhere: bool = False,
+        apart: bool = False,
+    ) -> None:
         self.name = name
         self.every_s = every_s
         self.run = run
         self.everywhere = everywhere
+        self.apart = apart
+        self.thread: threading.Thread | None = None
         self.next_at = 0.0
-        self.failing = ""
+        self.failing: bool | None = None  # None: not known yet; an earlier process may have left an alert open
 
 
 class ErrorWindow:
@@ -63,11 +80,25 @@ class ErrorWindow:
 
 
 class Scheduler:
-    """Runs the duties of a workspace; `run_due` is one pass, `start` repeats it in a thread."""
+    """Runs the duties of a workspace; `run_due` is one pass, `start` repeats it in a thread.
 
-    def __init__(self, workspace: Workspace, clock_s: Callable[[], float] = time.monotonic) -> None:
+    leads: whether this machine does what one machine does for all. machine: its name where there are others;
+    alerts about it carry the name, so that a healthy machine does not clear what is wrong with another.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        clock_s: Callable[[], float] = time.monotonic,
+        *,
+        leads: Callable[[], bool] = lambda: True,
+        machine: str = "",
+    ) -> None:
         self._workspace = workspace
         self._clock_s = clock_s
+        self._leads = leads
+        self._at = f"@{machine}" if machine else ""
+        self._on = f" on {machine}" if machine else ""
         self._errors = ErrorWindow()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -76,8 +107,16 @@ class Scheduler:
             Task("supervise", SUPERVISE_EVERY_S, self._supervise, everywhere=True),
             Task("ingest", config.log.ingest_every_s, workspace.predictions.ingest, everywhere=True),
             Task("check", CHECK_EVERY_S, workspace.monitoring.check),
+            Task("pull labels", config.feeds.labels_every_s, workspace.feeds.pull_labels, apart=True),
+            Task("check sources", config.feeds.source_every_s, workspace.feeds.check_sources, apart=True),
+            Task("check requests", config.feeds.requests_every_s, workspace.feeds.check_requests, apart=True),
+            Task("schedules", SCHEDULES_EVERY_S, workspace.feeds.run_due),
             Task("health", HEALTH_EVERY_S, self._watch_health, everywhere=True),
             Task("housekeep", HOUSEKEEP_EVERY_S, workspace.predictions.housekeep),
+            Task("meter", METER_EVERY_S, workspace.advisor.meter, everywhere=True),
+            Task("note parts", HOUSEKEEP_EVERY_S, workspace.advisor.note),
+            *self._deadman(),
+            *(self._among_machines() if machine else ()),
         ]
 
     def run_due(self) -> list[str]:
@@ -85,10 +124,16 @@ class Scheduler:
         ran = []
         for task in self._tasks:
             now_s = self._clock_s()
-            if now_s < task.next_at:
+            if now_s < task.next_at or not (task.everywhere or self._leads()):
+                continue
+            if task.thread is not None and task.thread.is_alive():
                 continue
             task.next_at = now_s + task.every_s
-            self._run(task)
+            if task.apart and self._thread is not None:
+                task.thread = threading.Thread(target=self._run, args=(task,), name=task.name, daemon=True)
+                task.thread.start()
+            else:
+                self._run(task)
             ran.append(task.name)
         return ran
 
@@ -100,6 +145,9 @@ class Scheduler:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=30.0)
+        for task in self._tasks:
+            if task.thread is not None:
+                task.thread.join(timeout=5.0)
 
     # ------------------------------------------------------------ inside
 
@@ -108,25 +156,25 @@ class Scheduler:
             self.run_due()
 
     def _run(self, task: Task) -> None:
-        monitoring = self._workspace.monitoring
+        cause = f"task:{task.name}{self._at if task.everywhere else ''}"
         try:
             task.run()
         except Exception as exc:
-            log.exception("scheduled task failed", extra={"task": task.name})
             if not task.failing:
-                task.failing = type(exc).__name__
+                log.exception("scheduled task failed", extra={"task": task.name})
+                task.failing = True
                 self._raise_alert(
                     "",
-                    f"task:{task.name}",
+                    cause,
                     "CRITICAL",
-                    f"the recurring task {task.name!r} fails",
+                    f"the recurring task {task.name!r} fails{self._on if task.everywhere else ''}",
                     exc.message if isinstance(exc, MlspineError) else f"{type(exc).__name__}: {exc}",
                     "mlspine status",
                 )
             return
-        if task.failing:
-            task.failing = ""
-            monitoring.clear_alert("", f"task:{task.name}")
+        if task.failing is not False:
+            task.failing = False
+            self._workspace.monitoring.clear_alert("", cause)
 
     def _raise_alert(self, endpoint: str, cause: str, severity: Severity, title: str, why: str, action: str) -> None:
         try:
@@ -137,6 +185,48 @@ class Scheduler:
             # The store itself may be what fails (a full disk): the log is then the only witness left.
             log.exception("an alert could not be stored", extra={"cause": cause, "why": why})
 
+    def _deadman(self) -> list[Task]:
+        config = self._workspace.config.monitoring
+        if not config.deadman_url:
+            return []
+        ping = DeadManPing(config.deadman_url)
+
+        def beat_when_well() -> None:
+            if self._is_well():
+                ping.beat()
+
+        # Each machine for itself. That the scheduler lives is shown by this being run at all.
+        return [Task("deadman", config.deadman_every_s, beat_when_well, everywhere=True)]
+
+    def _is_well(self) -> bool:
+        """Whether this machine does its work: inference answers and is ready when anything is served."""
+        if not self._workspace.deployment.endpoints():
+            return True
+        states = self._workspace.processes.observe()
+        return bool(states) and all(state.ready for state in states)
+
+    def _among_machines(self) -> list[Task]:
+        return [
+            Task("follow", FOLLOW_EVERY_S, self._workspace.deployment.follow, everywhere=True, apart=True),
+            Task("machines", MACHINES_EVERY_S, self._watch_machines),
+        ]
+
+    def _watch_machines(self) -> None:
+        """Whoever leads tells of machines that fell silent without having been stopped."""
+        for machine in self._workspace.machines.machines():
+            cause = f"machine:{machine.name}:{machine.id[-6:]}"
+            if machine.missing:
+                self._raise_alert(
+                    "",
+                    cause,
+                    "CRITICAL",
+                    f"machine {machine.name} has fallen silent",
+                    f"{machine.url} was last heard of at {_utc(machine.last_seen_at_ms)}; the others go on answering",
+                    "see whether it runs; there: mlspine up",
+                )
+            else:
+                self._workspace.monitoring.clear_alert("", cause)
+
     def _supervise(self) -> None:
         for death in self._workspace.processes.supervise():
             self._tell_of(death)
@@ -146,9 +236,9 @@ class Scheduler:
         inside = f", inside a call of release {death.in_call_of[:SHORT_HASH]}" if death.in_call_of else ""
         self._raise_alert(
             "",
-            f"process:{death.process}",
+            f"process:{death.process}{self._at}",
             "CRITICAL",
-            f"{death.process} died and was restarted",
+            f"{death.process} died and was restarted{self._on}",
             f"{ended}{inside}; answers written to the log more than 0.25 s before are safe",
             "mlspine status",
         )
@@ -160,25 +250,26 @@ class Scheduler:
     def _watch_health(self) -> None:
         monitoring = self._workspace.monitoring
         for state in self._workspace.processes.observe():
-            monitoring.clear_alert("", f"process:{state.process}")
+            monitoring.clear_alert("", f"process:{state.process}{self._at}")
             self._watch_log(state)
             for endpoint, counters in state.endpoints.items():
                 self._watch_errors(endpoint, int(counters["requests"]), int(counters["failures"]))
                 self._watch_latency(endpoint, int(counters["requests"]), float(counters["p99_s"]))
+                self._workspace.feeds.watch_refusals(endpoint, f"{state.process}{self._at}", counters, self._clock_s())
 
     def _watch_log(self, state: ProcessState) -> None:
         monitoring = self._workspace.monitoring
         if state.spool_dropped_rows:
             self._raise_alert(
                 "",
-                "log",
+                f"log{self._at}",
                 "CRITICAL",
-                "answered rows are missing from the log",
+                f"answered rows are missing from the log{self._on}",
                 f"{state.spool_dropped_rows} rows could not be written and were dropped since {state.process} started",
                 "free disk space, then: mlspine status",
             )
         else:
-            monitoring.clear_alert("", "log")
+            monitoring.clear_alert("", f"log{self._at}")
 
     def _watch_errors(self, endpoint: str, requests: int, failures: int) -> None:
         recent, failed = self._errors.add(endpoint, self._clock_s(), requests, failures)
@@ -186,14 +277,14 @@ class Scheduler:
         if recent >= ERROR_WINDOW_MIN_REQUESTS and failed / recent > limit:
             self._raise_alert(
                 endpoint,
-                "errors",
+                f"errors{self._at}",
                 "WARNING",
-                f"{endpoint}: {failed / recent:.1%} of answers failed",
+                f"{endpoint}: {failed / recent:.1%} of answers failed{self._on}",
                 f"{failed} of {recent} requests in the last 5 minutes (limit {limit:.0%})",
                 f"mlspine rollback {endpoint}",
             )
         elif failed == 0:
-            self._workspace.monitoring.clear_alert(endpoint, "errors")
+            self._workspace.monitoring.clear_alert(endpoint, f"errors{self._at}")
 
     def _watch_latency(self, endpoint: str, requests: int, p99_s: float) -> None:
         target = self._workspace.config.monitoring.latency_p99_s
@@ -202,11 +293,15 @@ class Scheduler:
         if p99_s > target:
             self._raise_alert(
                 endpoint,
-                "latency",
+                f"latency{self._at}",
                 "WARNING",
-                f"{endpoint}: answers take longer than agreed",
+                f"{endpoint}: answers take longer than agreed{self._on}",
                 f"P99 of the last requests is {p99_s * 1e3:.0f} ms (target {target * 1e3:.0f} ms)",
                 f"mlspine status {endpoint} --explain",
             )
         else:
-            self._workspace.monitoring.clear_alert(endpoint, "latency")
+            self._workspace.monitoring.clear_alert(endpoint, f"latency{self._at}")
+
+
+def _utc(at_ms: int) -> str:
+    return f"{dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -56,9 +56,7 @@ class FileBlobStore:
         try:
             return path.open("rb")
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as exc:
-            raise NotFound(
-                f"no blob {key!r} in {self._root}", hint="it was deleted or belongs to another workspace"
-            ) from exc
+            raise self._not_found(key) from exc
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """Keys that begin with `prefix`, sorted."""
@@ -73,21 +71,33 @@ class FileBlobStore:
             self._path(key).unlink()
 
     def locate(self, key: str) -> str:
-        """The file's path; its folder exists afterwards, so it can be written to as well as read."""
+        """The file's own path; raises NotFound."""
         path = self._path(key)
-        with _mapped_errors(path):
-            _make_folder(path.parent)
+        if not path.is_file():
+            raise self._not_found(key)
         return str(path)
 
+    def reading(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing to hold: files are deleted by whoever knows that nothing reads them."""
+        return contextlib.nullcontext()
+
     def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        wrong = any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts)
-        if wrong or parts[0] == DRAFTS or Path(key).is_absolute():
-            raise Invalid(
-                f"{key!r} cannot be a blob's key",
-                hint="use names joined by '/', e.g. \"segments/churn/0001.parquet\"",
-            )
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*check_key(key))
+
+    def _not_found(self, key: str) -> NotFound:
+        return NotFound(f"no blob {key!r} in {self._root}", hint="it was deleted or belongs to another workspace")
+
+
+def check_key(key: str) -> list[str]:
+    """The parts of a key; Invalid for one that could leave the store or mean two things."""
+    parts = key.split("/")
+    wrong = any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts)
+    if wrong or parts[0] == DRAFTS or Path(key).is_absolute():
+        raise Invalid(
+            f"{key!r} cannot be a blob's key",
+            hint="use names joined by '/', e.g. \"segments/churn/0001.parquet\"",
+        )
+    return parts
 
 
 def _write_durably(path: Path, data: bytes | Path) -> None:

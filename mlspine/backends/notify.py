@@ -1,8 +1,9 @@
-"""Notifiers: a log line, a webhook, a command of the user's own."""
+"""Notifiers: a log line, a webhook, a command of the user's own; other URLs go to Apprise."""
 
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import subprocess
 import urllib.error
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from mlspine.backends.apprise_urls import AppriseNotifier
 from mlspine.core.errors import Invalid, Unavailable
 from mlspine.core.types import Alert
 from mlspine.ports import Notifier
@@ -20,11 +22,12 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 10.0
 DOCUMENT_VERSION = 1
+_SCHEME = re.compile(r"[a-z][a-z0-9]*://.", re.IGNORECASE)
 _LEVELS = {"OK": logging.INFO, "INFO": logging.INFO, "WARNING": logging.WARNING, "CRITICAL": logging.ERROR}
 
 
 def make_notifier(text: str) -> Notifier:
-    """The notifier a setting means: "log", an http(s) URL, or "command:PROGRAM ARGUMENTS".
+    """The notifier a setting means: "log", an http(s) URL, "command:PROGRAM ARGUMENTS", or an Apprise URL.
 
     >>> make_notifier("https://hooks.example.org/T0/secret").name
     'webhook:hooks.example.org'
@@ -35,10 +38,22 @@ def make_notifier(text: str) -> Notifier:
         return CommandNotifier(text.removeprefix("command:"))
     if text.startswith(("http://", "https://")):
         return WebhookNotifier(text)
+    if _SCHEME.match(text):
+        return AppriseNotifier(text)
     raise Invalid(
         f"cannot notify {text!r}",
-        hint='use "log", an http:// or https:// URL, or "command:PROGRAM ARGUMENTS"',
+        hint='use "log", a URL such as https://... or slack://..., or "command:PROGRAM ARGUMENTS"',
     )
+
+
+def check_notifier(text: str) -> None:
+    """Raises Invalid or MissingExtra when nothing could ever be told this way.
+
+    Apart from `make_notifier`, since a sink that cannot be used must not keep a model from being served.
+    """
+    notifier = make_notifier(text)
+    if isinstance(notifier, AppriseNotifier):
+        notifier.check()
 
 
 def document(alert: Alert) -> bytes:

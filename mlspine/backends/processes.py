@@ -76,6 +76,12 @@ class LocalProcesses:
         reply = self._call("apply", PREPARE_TIMEOUT_S, plan=msgspec.to_builtins(plan))
         return (msgspec.convert(reply, type=Acknowledgement),)
 
+    def applied(self) -> Plan | None:
+        try:
+            return msgspec.json.decode((self._run / "plan.json").read_bytes(), type=Plan)
+        except (OSError, msgspec.DecodeError):
+            return None
+
     def observe(self) -> tuple[ProcessState, ...]:
         try:
             state = msgspec.convert(self._call("observe", PROBE_TIMEOUT_S), type=ProcessState)
@@ -143,11 +149,8 @@ class LocalProcesses:
 
     def _same_address(self, plan: Plan) -> bool:
         """Whether the plan on disk listens where `plan` wants to."""
-        try:
-            stored = msgspec.json.decode((self._run / "plan.json").read_bytes(), type=Plan)
-        except (OSError, msgspec.DecodeError):
-            return False
-        return (stored.host, stored.port) == (plan.host, plan.port)
+        stored = self.applied()
+        return stored is not None and (stored.host, stored.port) == (plan.host, plan.port)
 
     def _store_plan(self, plan: Plan) -> None:
         if not self._same_address(plan):

@@ -1,15 +1,69 @@
-"""What every SQL backend shares: cutting a script into statements and applying migrations once, in order."""
+"""What every SQL backend shares: nested transactions, cutting scripts into statements, applying migrations once."""
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 
 from mlspine.core.errors import Conflict
 from mlspine.core.ids import now_ms
-from mlspine.ports import Database, Transaction
+from mlspine.ports import Database
 
 _CREATE_RECORD = "create table if not exists migration (name text primary key, applied_at_ms bigint not null)"
+
+# The transactions open in this context, one per database at most: what a nested `write()` and a `read()`
+# join.
+_open: ContextVar[tuple[OpenTransaction, ...]] = ContextVar("mlspine_open_transactions", default=())
+
+
+class OpenTransaction:
+    """The inside of an outermost `write()`: whose it is, whether it goes on, and whether one of its parts failed."""
+
+    def __init__(self, database: object) -> None:
+        self.database = database
+        self.thread = threading.get_ident()
+        self.ended = False
+        self.failure: BaseException | None = None
+
+    @contextlib.contextmanager
+    def part(self) -> Iterator[None]:
+        """An inner `write()` or a statement: its failure is the failure of the whole."""
+        try:
+            yield
+        except BaseException as exc:
+            self.failure = self.failure or exc
+            raise
+
+    @contextlib.contextmanager
+    def joinable(self) -> Iterator[None]:
+        """The time in which this context's calls join it; ends with the failure of a part, if there was one."""
+        token = _open.set((*_open.get(), self))
+        try:
+            yield
+            if self.failure is not None:
+                raise self.failure
+        finally:
+            self.ended = True
+            _open.reset(token)
+
+
+def transaction_here(database: object) -> OpenTransaction | None:
+    """The transaction of this database that a call in this context joins, None outside any."""
+    # A context copied into another thread carries the variable but not the right to the connection.
+    thread = threading.get_ident()
+    for transaction in _open.get():
+        if transaction.database is database and transaction.thread == thread and not transaction.ended:
+            return transaction
+    return None
+
+
+def refuse_lock_inside_write(database: object, name: str) -> None:
+    """Raises RuntimeError inside a transaction: with the two taken in either order, two machines deadlock."""
+    if transaction_here(database) is not None:
+        raise RuntimeError(f"lock {name!r} is taken inside write(); take it before")
 
 
 def run_migrations(db: Database, scripts: Mapping[str, str]) -> list[str]:
@@ -21,8 +75,9 @@ def run_migrations(db: Database, scripts: Mapping[str, str]) -> list[str]:
     """
     with db.write() as tx:
         tx.execute(_CREATE_RECORD)
-        _refuse_unknown(tx, scripts)
-    return [name for name in sorted(scripts) if _apply(db, name, scripts[name])]
+        known = {row["name"] for row in tx.read("select name from migration")}
+    _refuse_unknown(known, scripts)
+    return [name for name in sorted(scripts) if name not in known and _apply(db, name, scripts[name])]
 
 
 def statements(script: str) -> Iterator[str]:
@@ -55,9 +110,8 @@ def _apply(db: Database, name: str, script: str) -> bool:
         return True
 
 
-def _refuse_unknown(tx: Transaction, scripts: Mapping[str, str]) -> None:
-    known = tx.read("select name from migration order by name")
-    unknown = [row["name"] for row in known if row["name"] not in scripts]
+def _refuse_unknown(known: set[str], scripts: Mapping[str, str]) -> None:
+    unknown = sorted(known - scripts.keys())
     if unknown:
         raise Conflict(
             f"this workspace was written by a newer mlspine: it knows {', '.join(unknown)}",

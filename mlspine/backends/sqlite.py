@@ -7,20 +7,16 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
 from pathlib import Path
 
-from mlspine.backends.sql import run_migrations
+from mlspine.backends.file_lock import FileLock
+from mlspine.backends.sql import OpenTransaction, refuse_lock_inside_write, run_migrations, transaction_here
 from mlspine.core.errors import Conflict, Corrupt, Denied, MlspineError, NotFound, Unavailable
 from mlspine.ports import Param, Row, Transaction
 
 BUSY_TIMEOUT_S = 30.0
 NOTHING_STORED = "nothing of this change was stored"
 ELSEWHERE = "or name another workspace with MLSPINE_WORKSPACE"
-
-# The transactions open in this context, one per database at most: what a nested `write()` and a `read()`
-# join.
-_open: ContextVar[tuple[_Transaction, ...]] = ContextVar("mlspine_open_transactions", default=())
 
 
 class SqliteDatabase:
@@ -36,6 +32,7 @@ class SqliteDatabase:
         self._path = Path(path)
         self._busy_timeout_s = busy_timeout_s
         self._lock = threading.RLock()
+        self._named: dict[str, FileLock] = {}
         self._idle_readers: list[sqlite3.Connection] = []
         with _mapped_errors(self._path):
             self._writer = self._connect()
@@ -49,8 +46,8 @@ class SqliteDatabase:
 
     def read(self, sql: str, /, **params: Param) -> list[Row]:
         """All rows of a query; inside `write()` of the same context, that transaction's changes included."""
-        joined = self._transaction_here()
-        if joined is not None:
+        joined = transaction_here(self)
+        if isinstance(joined, _Transaction):
             return joined.read(sql, **params)
         with _mapped_errors(self._path), self._reader() as connection:
             return _rows(connection.execute(sql, params))
@@ -62,8 +59,8 @@ class SqliteDatabase:
         An inner call joins the outer one, and a failure of a part is the failure of the whole: when an inner
         block raised, the outer one rolls back and raises that error even where it was caught on the way.
         """
-        joined = self._transaction_here()
-        if joined is not None:
+        joined = transaction_here(self)
+        if isinstance(joined, _Transaction):
             with joined.part():
                 yield joined
             return
@@ -72,6 +69,16 @@ class SqliteDatabase:
             yield from self._transact()
         finally:
             self._lock.release()
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold the lock of that name: a locked file beside the store, which the system frees with the process."""
+        # setdefault is atomic, so all threads share one lock of a name
+        lock = self._named.setdefault(name, FileLock(self._path.with_name(f"{self._path.name}-{name}.lock")))
+        if not lock.held:
+            refuse_lock_inside_write(self, name)
+        with lock:
+            yield
 
     def migrate(self, scripts: Mapping[str, str]) -> list[str]:
         """Apply numbered scripts not yet applied, each in its own transaction; returns the names applied."""
@@ -87,36 +94,23 @@ class SqliteDatabase:
     # ------------------------------------------------------------ inside
 
     def _transact(self) -> Iterator[Transaction]:
-        transaction = _Transaction(self._writer, self._path)
+        transaction = _Transaction(self, self._writer, self._path)
         with _mapped_errors(self._path):
             self._writer.execute("begin immediate")
-        token = _open.set((*_open.get(), transaction))
         try:
-            yield transaction
-            if transaction.failure is not None:
-                raise transaction.failure
+            with transaction.joinable():
+                yield transaction
             with _mapped_errors(self._path):
                 self._writer.execute("commit")
         except BaseException:
             self._roll_back()
             raise
-        finally:
-            transaction.ended = True
-            _open.reset(token)
 
     def _roll_back(self) -> None:
         # SQLite has already rolled back by itself after some failures (full disk, I/O error).
         if self._writer.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("rollback")
-
-    def _transaction_here(self) -> _Transaction | None:
-        # A context copied into another thread carries the variable but not the right to the connection.
-        thread = threading.get_ident()
-        for transaction in _open.get():
-            if transaction.connection is self._writer and transaction.thread == thread and not transaction.ended:
-                return transaction
-        return None
 
     def _take_turn(self) -> None:
         if not self._lock.acquire(timeout=self._busy_timeout_s):
@@ -154,31 +148,19 @@ class SqliteDatabase:
                 time.sleep(0.01)
 
 
-class _Transaction:
-    """The inside of `write()`, and whether one of its parts has failed."""
-
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self.connection = connection
-        self.thread = threading.get_ident()
-        self.ended = False
-        self.failure: BaseException | None = None
+class _Transaction(OpenTransaction):
+    def __init__(self, database: SqliteDatabase, connection: sqlite3.Connection, path: Path) -> None:
+        super().__init__(database)
+        self._connection = connection
         self._path = path
 
     def execute(self, sql: str, /, **params: Param) -> int:
-        with _mapped_errors(self._path):
-            return max(0, self.connection.execute(sql, params).rowcount)
+        with self.part(), _mapped_errors(self._path):
+            return max(0, self._connection.execute(sql, params).rowcount)
 
     def read(self, sql: str, /, **params: Param) -> list[Row]:
-        with _mapped_errors(self._path):
-            return _rows(self.connection.execute(sql, params))
-
-    @contextlib.contextmanager
-    def part(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as exc:
-            self.failure = self.failure or exc
-            raise
+        with self.part(), _mapped_errors(self._path):
+            return _rows(self._connection.execute(sql, params))
 
 
 def _rows(cursor: sqlite3.Cursor) -> list[Row]:

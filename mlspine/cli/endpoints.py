@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -48,13 +48,14 @@ def serve(
       mlspine serve churn
       mlspine serve churn:3 --port 9000 --redact income
     """
-    from mlspine.cli.project import follow, start
+    from mlspine.cli.project import follow
     from mlspine.workspace import this_actor
 
     if no_log and redact:
         raise click.UsageError("--no-log records nothing, so --redact has nothing to leave out; give one of them")
+    _refuse_on_server(port=port, control_port=control_port, notify=notify, foreground=not detach)
     _resolve_first(ref)
-    workspace = start(port=port, control_port=control_port, notify=notify)
+    workspace = _running(port=port, control_port=control_port, notify=notify)
     log = LogSettings(enabled=not no_log, redact=redact) if (no_log or redact) else None
     switched = workspace.deployment.serve(ref, log=log, actor=this_actor(), reason=reason)
     render.emit(
@@ -180,14 +181,29 @@ def _resolve_first(ref: str) -> None:
         workspace.close()
 
 
-def _running() -> RemoteWorkspace:
-    """The control process of this workspace, started if the machine or it was restarted."""
-    from mlspine.cli.project import start
+def _refuse_on_server(**options: object) -> None:
+    """Options about the machine itself mean nothing to a server: raise rather than ignore them."""
+    from mlspine import login
 
-    return start()
+    server = login.server()
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    if server is not None and given:
+        raise click.UsageError(f"{', '.join(given)}: about the machine itself; use it there, on {server.url}")
+
+
+def _running(**options: Any) -> RemoteWorkspace:
+    """The server that was logged in to; else the control process of this workspace, started if it is not there."""
+    from mlspine import login
+    from mlspine.cli.project import start
+    from mlspine.control import ServerWorkspace
+
+    server = login.server()
+    return start(**options) if server is None else ServerWorkspace(server)
 
 
 def _predict_url(workspace: RemoteWorkspace, endpoint: str) -> str:
+    if not workspace.predictions_url:
+        return f"/endpoints/{endpoint}/predict on the server, which answers only itself (mlspine up --host)"
     return f"{workspace.predictions_url}/endpoints/{endpoint}/predict"
 
 
@@ -197,12 +213,9 @@ def _served_text(workspace: RemoteWorkspace, switched: Switched, *, explain: boo
     release = revision.release_hash[:SHORT_HASH]
     state = "is answering" if switched.changed else "already answered"
     lines = [f"{render.bold(switched.endpoint)} {state} with version {version}, release {release}", ""]
-    rows = [
-        ("predict", f"POST {_predict_url(workspace, switched.endpoint)}"),
-        ("docs", f"{base}/docs"),
-        ("health", f"{base}/health/ready"),
-        ("metrics", f"{base}/metrics"),
-    ]
+    rows = [("predict", f"POST {_predict_url(workspace, switched.endpoint)}")]
+    if base:
+        rows += [("docs", f"{base}/docs"), ("health", f"{base}/health/ready"), ("metrics", f"{base}/metrics")]
     proof = switched.proof
     if proof is not None:
         rows += [
@@ -240,7 +253,11 @@ def _served_text(workspace: RemoteWorkspace, switched: Switched, *, explain: boo
     if example:
         lines += ["", "Try it:", f"  {example}", ""]
     lines += [
-        "It keeps running when this terminal closes; after a reboot: mlspine up; to stop: mlspine down",
+        *(
+            ()
+            if workspace.server
+            else ("It keeps running when this terminal closes; after a reboot: mlspine up; to stop: mlspine down",)
+        ),
         f"Next: mlspine status {switched.endpoint}",
     ]
     return "\n".join(lines)

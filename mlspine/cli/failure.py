@@ -41,8 +41,12 @@ def _of_a_workspace(exc: MlspineError) -> bool:
 
 
 def _where_looked() -> str:
+    from mlspine import login
     from mlspine.workspace import locate, recent
 
+    server = login.server()
+    if server:
+        return f"\n        looked at {server.url}"
     here = str(locate())
     others = [path for path in recent() if path != here]
     elsewhere = f"\n        also used lately: {', '.join(others)}" if others else ""

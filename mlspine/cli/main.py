@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from typing import Any
 
 import click
@@ -15,13 +16,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ship": ("mlspine.cli.models:ship", "Turn a fitted model in a file into a release."),
     "serve": ("mlspine.cli.endpoints:serve", "Answer requests with a model; everything starts by itself."),
     "status": ("mlspine.cli.monitor:status", "How an endpoint is doing, with evidence."),
+    "look": ("mlspine.cli.look:look", "Open the live page of all endpoints, signed in."),
     "rollback": ("mlspine.cli.endpoints:rollback", "Bring back the whole previous release."),
     "promote": ("mlspine.cli.endpoints:promote", "Move an endpoint to another version of its model."),
+    "retrain": ("mlspine.cli.retrain:retrain", "Fit a model again on fresh rows, and judge it by the gate."),
+    "gate": ("mlspine.cli.retrain:gate", "Compare a version with Production on rows neither has seen."),
     "labels": ("mlspine.cli.monitor:labels", "Add the true outcomes of predictions, whenever they arrive."),
     "quality": ("mlspine.cli.monitor:quality", "Measured quality by month, week or day, with intervals."),
-    "alerts": ("mlspine.cli.monitor:alerts", "What a person should know, open or past."),
+    "alerts": ("mlspine.cli.alerts:alerts", "What a person should know; acknowledge, silence, test."),
     "check": ("mlspine.cli.monitor:check", "Judge the newest rows now instead of at the full hour."),
     "log": ("mlspine.cli.endpoints:log", "SQL over every answered request."),
+    "score": ("mlspine.cli.feeds:score", "Score a whole table as the endpoint would, once or at fixed times."),
+    "schedules": ("mlspine.cli.feeds:schedules", "What is scored at fixed times, and how the last run went."),
+    "feeds": ("mlspine.cli.feeds:feeds", "Where rows and labels come from, and how each feed is doing."),
     "forget": ("mlspine.cli.endpoints:forget", "Remove every logged row of one subject."),
     "models": ("mlspine.cli.models:models", "Models and their versions."),
     "trust": ("mlspine.cli.models:trust", "Vouch for a model that came from elsewhere."),
@@ -29,12 +36,32 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "mlspine.cli.govern:ledger",
         "What was live when, by whom and why; --verify checks the chain.",
     ),
+    "login": ("mlspine.cli.access:login", "Act on a workspace on another machine from now on."),
+    "logout": ("mlspine.cli.access:logout", "Act on this machine again."),
+    "tokens": ("mlspine.cli.access:tokens", "Who may do what from other machines; until when."),
+    "advise": ("mlspine.cli.advise:advise", "What to add next, what not yet, what to remove; with evidence."),
+    "cost": ("mlspine.cli.advise:cost", "CPU time and money per release, and per million predictions."),
+    "effort": ("mlspine.cli.advise:effort", "What each deployment took of people, as measured."),
+    "runbook": ("mlspine.cli.handover:runbook", "The page a second person follows to deploy, roll back or retrain."),
+    "drill": ("mlspine.cli.handover:drill", "Type every line of the runbooks on a copy, and keep how it ended."),
+    "card": ("mlspine.cli.handover:card", "Why the model exists, for whom, and when it is a success."),
     "up": ("mlspine.cli.project:up", "Start everything this workspace serves."),
     "down": ("mlspine.cli.project:down", "Stop everything this workspace serves."),
+    "service": ("mlspine.cli.service:service", "Start with the machine: a systemd unit, launchd on macOS."),
+    "export": ("mlspine.cli.export:export", "Take it elsewhere: a container image, open formats."),
     "config": ("mlspine.cli.project:config", "Effective settings, and where each comes from."),
     "demo": ("mlspine.cli.demo:demo", "Watch a real model live a whole year."),
     "completion": ("mlspine.cli.project:completion", "Print the shell completion script."),
 }
+
+
+# After `mlspine login` these act on the server, ANYWHERE do the same everywhere, and all others need the machine
+# itself: they say so instead of quietly acting on another workspace than the one before.
+ON_SERVER = {
+    *("ship", "models", "trust", "serve", "promote", "rollback", "status", "check", "alerts"),
+    *("look", "labels", "quality", "log", "forget", "ledger", "tokens", "advise", "cost", "effort"),
+}
+ANYWHERE = {"login", "logout", "demo", "completion"}
 
 
 class LazyGroup(click.Group):
@@ -56,13 +83,30 @@ class LazyGroup(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         try:
-            return super().resolve_command(ctx, args)
+            name, command, rest = super().resolve_command(ctx, args)
         except click.UsageError as exc:
             from mlspine.core.errors import closest
 
             near = closest(args[0], COMMANDS)
             hint = f"; did you mean: mlspine {near}" if near else ""
             raise click.UsageError(f"no command {args[0]!r}{hint}", ctx) from exc
+        if name is not None and not {"-h", "--help"} & set(rest):
+            _say_where(name)
+        return name, command, rest
+
+
+def _say_where(command: str) -> None:
+    """Name the server a command is about to act on; refuse one that only the machine itself can do."""
+    from mlspine import login
+
+    if command in ANYWHERE:
+        return
+    if command not in ON_SERVER:
+        login.refuse_server(f"mlspine {command}")
+        return
+    server = login.server()
+    if server is not None:
+        click.echo(f"on {server.url}" + (f" as {server.name}" if server.name else ""), err=True)
 
 
 @click.group(
@@ -76,7 +120,19 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: runs a command, prints errors as cause and fix, and maps them to exit codes."""
+    """Entry point: runs a command, and keeps what was typed in the effort ledger."""
+    from mlspine.cli import typed
+
+    began_s = time.monotonic()
+    try:
+        run()
+    except SystemExit as exc:
+        typed.note(cli, sys.argv[1:], began_s=began_s, ok=exc.code == 0)
+        raise
+
+
+def run() -> None:
+    """Run a command, print errors as cause and fix, and map them to exit codes."""
     try:
         # Without standalone mode click returns the code of ctx.exit() instead of raising it.
         sys.exit(cli.main(standalone_mode=False) or 0)

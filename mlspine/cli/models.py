@@ -23,6 +23,9 @@ from mlspine.core.ids import SHORT_HASH
 @click.option("--holdout", type=click.Path(path_type=Path), help="Rows the model has not seen, with the same columns.")
 @click.option("--time", "time_column", metavar="COLUMN", help="The column that dates a row.")
 @click.option("--key", "key_column", metavar="COLUMN", help="The column that identifies what a row is about.")
+@click.option("--source", metavar="TEXT", help='Where fresh rows come from: a path, glob, SQL, Postgres URL, "caller".')
+@click.option("--labels", metavar="TEXT", help="Where late labels come from, said the same way.")
+@click.option("--recipe", metavar="SCRIPT", help="The Python script that fits the model again (docs/retrain.md).")
 @click.option("--owner", help="Who answers for it; by default git's user.email.")
 @click.option("--tier", type=click.Choice(["low", "medium", "high"]), default="low", show_default=True)
 @click.option("--message", "-m", help="Kept with the version.")
@@ -37,6 +40,9 @@ def ship(
     holdout: Path | None,
     time_column: str | None,
     key_column: str | None,
+    source: str | None,
+    labels: str | None,
+    recipe: str | None,
     owner: str | None,
     tier: str,
     message: str | None,
@@ -54,7 +60,6 @@ def ship(
     from mlspine.core.ids import check_name
     from mlspine.registry.account import shipped_text
     from mlspine.registry.files import load_model_file, load_table, split_target
-    from mlspine.workspace import locate
 
     check_name(name)
     X, y = split_target(load_table(data), target, data)
@@ -67,6 +72,9 @@ def ship(
         holdout=held,
         time=time_column,
         key=key_column,
+        source=source,
+        labels=labels,
+        recipe=recipe,
         owner=owner,
         tier=tier,  # type: ignore[arg-type]  # click's Choice has already limited it to Tier
         message=message,
@@ -74,7 +82,7 @@ def ship(
         origin=str(file),
         quiet=True,
     )
-    render.emit(version, as_json=as_json, text=lambda: shipped_text(version, workspace=locate(), explain=explain))
+    render.emit(version, as_json=as_json, text=lambda: shipped_text(version, saved_in=_saved_in(), explain=explain))
 
 
 @click.command()
@@ -140,6 +148,14 @@ def trust(ref: str, reason: str, as_json: bool) -> None:
             f"Next: mlspine serve {version.model}:{version.version}"
         ),
     )
+
+
+def _saved_in() -> str:
+    from mlspine import login
+    from mlspine.workspace import locate
+
+    server = login.server()
+    return server.url if server else str(locate())
 
 
 def _metric(metric: object) -> str:

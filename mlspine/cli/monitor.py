@@ -1,17 +1,20 @@
-"""status, check, alerts, labels, quality: commands about how a model is doing."""
+"""status, check, labels, quality: commands about how a model is doing."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mlspine.cli import render
+from mlspine.core.errors import MlspineError
 from mlspine.core.ids import SHORT_HASH
 
 if TYPE_CHECKING:
-    from mlspine.core.types import Alert, DriftReport, LabelReceipt, PerformanceReport
+    from mlspine.core.types import DriftReport, LabelReceipt, PerformanceReport
+    from mlspine.machines.service import Machine, Outage
     from mlspine.monitoring.status import Claim, EndpointStatus, WorkspaceStatus
 
 VERDICTS = {
@@ -43,8 +46,11 @@ def status(name: str, explain: bool, as_json: bool) -> None:
     read = workspace.status.read(name)
     if name:
         render.emit(read.endpoints[0], as_json=as_json, text=lambda: _endpoint_text(read.endpoints[0], explain))
-        return
-    render.emit(read, as_json=as_json, text=lambda: _workspace_text(read))
+    else:
+        render.emit(read, as_json=as_json, text=lambda: _workspace_text(read))
+    if read.endpoints and not as_json:
+        with contextlib.suppress(MlspineError):  # a token for one model may not ask about all of them
+            click.echo(workspace.advisor.advise().line)
 
 
 @click.command()
@@ -63,24 +69,6 @@ def check(name: str, as_json: bool) -> None:
     workspace.status.refresh()
     reports = workspace.monitoring.check_now(name)
     render.emit(reports, as_json=as_json, text=lambda: _reports_text(reports))
-
-
-@click.command()
-@click.argument("name", required=False, default="")
-@click.option("--all", "everything", is_flag=True, help="Cleared ones too.")
-@render.json_option
-def alerts(name: str, everything: bool, as_json: bool) -> None:
-    """What a person should know: what changed, by how much, and what to do.
-
-    \b
-    Example:
-      mlspine alerts churn --all
-    """
-    from mlspine.control import connect
-
-    workspace = connect()
-    found = workspace.monitoring.alerts(name, open_only=not everything)
-    render.emit(found, as_json=as_json, text=lambda: _alerts_text(found, everything))
 
 
 @click.group()
@@ -106,15 +94,18 @@ def add(name: str, file: Path, all_matches: bool, as_json: bool) -> None:
     Example:
       mlspine labels add churn outcomes.csv
     """
-    from mlspine.control import connect
+    from mlspine.cli.label_file import send_labels
+    from mlspine.control import ServerWorkspace, connect
     from mlspine.workspace import this_actor
 
+    file = file.expanduser().absolute()
     workspace = connect()
     workspace.deployment.get(name)
     workspace.status.refresh()
-    receipt = workspace.predictions.add_labels(
-        name, path=str(file.expanduser().absolute()), all_matches=all_matches, actor=this_actor()
-    )
+    if isinstance(workspace, ServerWorkspace):
+        receipt = send_labels(workspace, name, file, all_matches=all_matches)
+    else:
+        receipt = workspace.predictions.add_labels(name, path=str(file), all_matches=all_matches, actor=this_actor())
     render.emit(receipt, as_json=as_json, text=lambda: _receipt_text(receipt))
     if receipt.read and not receipt.matched and not receipt.duplicates:
         raise click.exceptions.Exit(1)
@@ -159,9 +150,27 @@ def _workspace_text(read: WorkspaceStatus) -> str:
     ]
     lines = [render.table(rows, indent="")]
     lines += [f"{render.mark('red')} {alert.title}: {alert.why}" for alert in read.alerts]
+    lines += [_machine_text(machine) for machine in read.machines if len(read.machines) > 1]
+    lines += [f"away: {_outage_text(outage)}" for outage in read.outages]
     if not read.serving:
         lines.append("The processes are not running: mlspine up")
     return "\n".join([*lines, f"More: mlspine status {read.endpoints[0].name}"])
+
+
+def _machine_text(machine: Machine) -> str:
+    if machine.stopped:
+        state, mark = "stopped", "waiting"
+    elif machine.missing:
+        state, mark = f"silent since {render.when(machine.last_seen_at_ms)} UTC", "red"
+    else:
+        state, mark = "answers" + (", runs the schedule" if machine.leads else ""), "green"
+    return f"{render.mark(mark)} machine {machine.name} ({machine.url}): {state}"
+
+
+def _outage_text(outage: Outage) -> str:
+    seconds = (outage.to_at_ms - outage.from_at_ms) / 1000
+    how = "control only, answers went on" if outage.answered else outage.cause
+    return f"{outage.machine} for {seconds:,.1f} s until {render.when(outage.to_at_ms)} UTC ({how})"
 
 
 def _endpoint_text(status: EndpointStatus, explain: bool) -> str:
@@ -212,23 +221,6 @@ def _reports_text(reports: list[DriftReport]) -> str:
             for verdict in report.features
             if verdict.severity != "OK"
         ]
-    return "\n".join(lines)
-
-
-def _alerts_text(found: list[Alert], everything: bool) -> str:
-    if not found:
-        return "no alert so far" if everything else "no open alert"
-    lines = []
-    for alert in found:
-        state = f"cleared {render.when(alert.cleared_at_ms)}" if alert.cleared_at_ms else "open"
-        lines.append(
-            f"{alert.severity:<8} {render.bold(alert.title)}  ({state}, since {render.when(alert.opened_at_ms)} UTC)"
-        )
-        lines.append(f"         {alert.why}")
-        if not alert.cleared_at_ms:
-            lines.append(f"         do: {alert.action}")
-        failed = [f"{sink}: {outcome}" for sink, outcome in alert.delivered.items() if outcome != "ok"]
-        lines += [f"         not delivered to {failure}" for failure in failed]
     return "\n".join(lines)
 
 

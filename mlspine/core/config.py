@@ -8,6 +8,7 @@ by its reference only.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+_PASSWORD_IN_URL = re.compile(r"(\w://[^:/@\s]*):.*@")
 # Profiles are kept per hour of event time, so a window is made of whole hours.
 WindowSeconds = Annotated[int, msgspec.Meta(ge=3600, multiple_of=3600)]
 
@@ -45,6 +47,8 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: Port = 8081
+    names: tuple[str, ...] = ()  # host names under which a proxy on this machine passes requests on
+    max_release_bytes: PositiveInt = 10_000_000_000  # a larger release is not taken from a client
 
 
 class LogConfig(Struct, frozen=True, kw_only=True):
@@ -62,9 +66,43 @@ class MonitoringConfig(Struct, frozen=True, kw_only=True):
     window_s: WindowSeconds = 3600  # a window is judged after this much event time, if it has min_rows
     min_rows: PositiveInt = 500  # a smaller window waits and grows
     budget_per_30_days: PositiveFloat = 1.0  # tolerated false WARNINGs per workspace
-    notify: tuple[str, ...] = ()  # webhook URLs or "command:PROGRAM ARGUMENTS"
+    notify: tuple[str, ...] = ()  # webhook URLs, "command:PROGRAM ARGUMENTS", or Apprise URLs (extra `alerts`)
+    deadman_url: str = ""  # asked for (GET) while this machine is well; whoever watches it notices the silence
+    deadman_every_s: PositiveFloat = 30.0
     error_rate: Share = 0.01  # alert when more than this share of answers failed in 5 minutes
     latency_p99_s: PositiveFloat | None = None  # alert when the 99th percentile is above it; none: not watched
+
+
+class FeedsConfig(Struct, frozen=True, kw_only=True):
+    """How often declared sources are looked at."""
+
+    labels_every_s: PositiveFloat = 3600.0  # label feeds are pulled
+    source_every_s: PositiveFloat = 3600.0  # sources of fresh rows are checked
+    requests_every_s: PositiveFloat = 300.0  # the flow and the ranges of requests are checked
+
+
+class StoreConfig(Struct, frozen=True, kw_only=True):
+    """Where the store is: in the workspace (both empty), or shared between machines (both set)."""
+
+    database: str = ""  # postgresql://USER@HOST/DATABASE; a password by PGPASSWORD, or all of it as env:NAME
+    blobs: str = ""  # s3://BUCKET/PREFIX
+    endpoint: str = ""  # URL of the S3-compatible storage when it is not AWS
+    cache_bytes: PositiveInt = 2_000_000_000  # copies of its files on this machine; the oldest go beyond it
+
+
+class AdvisorConfig(Struct, frozen=True, kw_only=True):
+    """What the adviser may look at beyond the workspace."""
+
+    cluster_metrics: str = ""  # URL of a Prometheus that watches a cluster, e.g. http://prometheus:9090
+
+
+class CostConfig(Struct, frozen=True, kw_only=True):
+    """Prices, so that CPU time becomes money; none: CPU time only."""
+
+    per_cpu_hour: PositiveFloat | None = None  # what one CPU of this machine costs for an hour
+    currency: str = "USD"
+    managed_per_hour: PositiveFloat | None = None  # what a managed endpoint would cost for an hour ...
+    managed_per_million: PositiveFloat | None = None  # ... and for a million predictions
 
 
 class Setting(NamedTuple):
@@ -82,6 +120,10 @@ class Config(Struct, frozen=True, kw_only=True):
     control: ControlConfig = ControlConfig()
     log: LogConfig = LogConfig()
     monitoring: MonitoringConfig = MonitoringConfig()
+    feeds: FeedsConfig = FeedsConfig()
+    store: StoreConfig = StoreConfig()
+    advisor: AdvisorConfig = AdvisorConfig()
+    cost: CostConfig = CostConfig()
     settings: tuple[Setting, ...] = ()
 
 
@@ -90,6 +132,10 @@ SECTIONS: dict[str, type[Struct]] = {
     "control": ControlConfig,
     "log": LogConfig,
     "monitoring": MonitoringConfig,
+    "feeds": FeedsConfig,
+    "store": StoreConfig,
+    "advisor": AdvisorConfig,
+    "cost": CostConfig,
 }
 
 
@@ -262,5 +308,5 @@ def _show(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "none"
-    return str(value)
+        return ", ".join(map(_show, value)) or "none"
+    return _PASSWORD_IN_URL.sub(r"\1:***@", str(value))

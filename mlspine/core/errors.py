@@ -5,6 +5,7 @@ MlspineError            code, message, hint, details
   Conflict      409     already exists, or changed since you read it
   Invalid       422     your input; details lists every problem with its path
   Denied        403     policy or permission; names the missing evidence or right
+    Unidentified 401    nobody knows who asks: no token, or one that does not hold
   Unavailable   503     a backend or model is down; safe to retry
   MissingExtra  501     an optional dependency is absent; the hint is the pip line
   Corrupt       500     stored bytes do not match their digest
@@ -61,6 +62,10 @@ class Denied(MlspineError):
     code, http_status, exit_code = "denied", 403, 6
 
 
+class Unidentified(Denied):
+    code, http_status, exit_code = "unidentified", 401, 10
+
+
 class Unavailable(MlspineError):
     code, http_status, exit_code = "unavailable", 503, 7
 
@@ -74,7 +79,7 @@ class Corrupt(MlspineError):
 
 
 FAMILY: dict[str, type[MlspineError]] = {
-    kind.code: kind for kind in (NotFound, Conflict, Invalid, Denied, Unavailable, MissingExtra, Corrupt)
+    kind.code: kind for kind in (NotFound, Conflict, Invalid, Denied, Unidentified, Unavailable, MissingExtra, Corrupt)
 }
 
 

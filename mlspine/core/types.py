@@ -17,6 +17,7 @@ import numpy as np
 Columns = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
 Tier = Literal["low", "medium", "high"]
+Role = Literal["viewer", "developer", "approver", "operator", "admin"]
 Stage = Literal["None", "Staging", "Production", "Archived"]
 Task = Literal["binary", "multiclass", "regression", "other"]
 Severity = Literal["OK", "INFO", "WARNING", "CRITICAL"]
@@ -32,10 +33,15 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Actor(Struct, frozen=True, kw_only=True):
-    """Who asks for a change: `kind` is a person at a terminal, a client with a token, or mlspine itself."""
+    """Who asks for a change: `kind` is a person at a terminal, a client with a token, or mlspine itself.
+
+    Only a client's token narrows role and scope (models and endpoints by name; empty: all of them).
+    """
 
     name: str
     kind: Literal["person", "client", "system"] = "person"
+    role: Role = "admin"
+    scope: tuple[str, ...] = ()
 
 
 class LedgerEntry(Struct, frozen=True, kw_only=True):
@@ -297,6 +303,16 @@ class Acknowledgement(Struct, frozen=True, kw_only=True):
     last_old_begun_at_ms: int = 0
 
 
+class Spent(Struct, frozen=True, kw_only=True):
+    """What answering with one release at one endpoint has taken since the process started."""
+
+    endpoint: str
+    release_hash: str
+    requests: int
+    rows: int
+    calls_s: float  # inside the model's calls, where they run in the process itself
+
+
 class ProcessState(Struct, frozen=True, kw_only=True):
     """What an inference process says of itself."""
 
@@ -309,6 +325,28 @@ class ProcessState(Struct, frozen=True, kw_only=True):
     spool_dropped_rows: int = 0
     workers: dict[str, int] = {}  # release hash -> pid
     rss_bytes: int = 0
+    cpus: int = 0  # this process may use
+    cpu_s: float = 0.0  # CPU time of the process since it started, without its workers
+    worker_cpu_s: dict[str, float] = {}  # release hash -> CPU time of its worker since that started
+    spent: tuple[Spent, ...] = ()
+    scrapes: dict[str, int] = {}  # who read /metrics, by the product its user agent names
+
+
+# ---------------------------------------------------------------- feeds
+
+
+class FeedState(Struct, frozen=True, kw_only=True):
+    """One of the ways rows or outcomes reach a model, and how it is doing."""
+
+    model: str
+    role: Literal["source", "labels"]
+    text: str  # a path or glob, SQL, a Postgres URL or "caller"; "" when nobody said
+    said: Literal["", "shipped", "declared"] = ""
+    rows: int = 0  # read last
+    last_read_at_ms: int = 0
+    last_arrival_at_ms: int = 0  # when something new was there
+    next_read_at_ms: int = 0  # 0: nothing to read
+    problem: str = ""  # why it is not well; "" when it is, or was not looked at yet
 
 
 # ---------------------------------------------------------------- predictions
@@ -446,3 +484,19 @@ class Alert(Struct, frozen=True, kw_only=True):
     clear_windows: int = 0
     delivered: dict[str, str] = {}  # sink -> "ok" or the failure
     impact: float = 0.0  # what names the worst first when several are told together
+    acknowledged_by: str = ""  # who has taken it on: sinks hear of it again only when it gets worse
+    acknowledged_at_ms: int = 0
+
+
+class Silence(Struct, frozen=True, kw_only=True):
+    """For this long alerts of an endpoint are recorded and not sent; "" as endpoint is the workspace itself.
+
+    cause: "drift" covers "drift:temp:up" too; "" covers every cause.
+    """
+
+    id: str
+    endpoint: str
+    cause: str
+    from_at_ms: int
+    until_at_ms: int
+    actor: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from mlspine.core.errors import Conflict, Invalid, NotFound, closest
+from mlspine.core.errors import Conflict, Invalid, MlspineError, NotFound, closest
 from mlspine.core.ids import SHORT_HASH, now_ms
 from mlspine.core.public import public
 from mlspine.core.types import (
@@ -32,12 +32,15 @@ from mlspine.deployment.endpoint import (
     rollback_target,
     trail,
 )
-from mlspine.governance.service import Governance
+from mlspine.governance.service import Governance, signature
 from mlspine.ports import Database, Deployer, Transaction
 from mlspine.registry.service import Registry
 
 Cause = Literal["serve", "promote", "rollback"]
 Placement = Literal["loop", "worker", "auto"]
+
+FOLLOW_RETRY_S = 30.0
+GATES_READ = 1_000
 
 
 class Switched(Struct, frozen=True, kw_only=True):
@@ -54,6 +57,14 @@ class Switched(Struct, frozen=True, kw_only=True):
     effective_s: float
     acknowledgements: tuple[Acknowledgement, ...]
     not_restored: tuple[str, ...] = ()
+
+
+class _Refused(NamedTuple):
+    """A plan of another machine that could not be applied here."""
+
+    number: int
+    until_ms: int
+    error: MlspineError
 
 
 class Deployment:
@@ -79,6 +90,7 @@ class Deployment:
         self._deployer = deployer
         self._base_plan = base_plan
         self._clock = clock
+        self._refused: _Refused | None = None
 
     # ------------------------------------------------------------ reading
 
@@ -151,19 +163,42 @@ class Deployment:
 
     def plan(self) -> Plan:
         """The plan the store asks for now: what every inference process must answer by."""
-        rows = self._db.read("select count(*) as n from revision")
+        # Read first: a change meanwhile then leaves a number too small, and the plan is made anew.
+        number = store.plan_number(self._db)
         crashes = store.native_crashes(self._db)
         planned = tuple(
             self._planned(row["name"], revisions, crashes)
             for row in store.endpoints(self._db)
             if (revisions := store.revisions(self._db, row["name"]))
         )
-        number = int(rows[0]["n"]) + sum(crashes.values())
         return msgspec.structs.replace(self._base_plan, number=number, endpoints=planned)
 
     def restore(self) -> tuple[Acknowledgement, ...]:
         """Push the stored plan to the serving processes: after a start, a restart or a moved placement."""
         return self._deployer.apply(self.plan())
+
+    def follow(self) -> bool:
+        """Apply the stored plan when another machine has changed it; True when it had.
+
+        Two small reads when nothing changed. A plan that cannot be applied here (a library is missing, the
+        recorded rows are not reproduced) leaves what is answered as it is, and is tried again after
+        FOLLOW_RETRY_S; until then its error is raised again.
+        """
+        number = store.plan_number(self._db)
+        applied = self._deployer.applied()
+        refused = self._refused
+        if refused is None or refused.number != number:
+            if number == (applied.number if applied else 0):
+                return False
+        elif self._clock() < refused.until_ms:
+            raise refused.error
+        try:
+            self.restore()
+        except MlspineError as exc:
+            self._refused = _Refused(number, self._clock() + int(FOLLOW_RETRY_S * 1000), exc)
+            raise
+        self._refused = None
+        return True
 
     def record_native_crash(self, release_hash: str, *, actor: Actor) -> bool:
         """Count a death of the serving process inside this release's model call; True when it now moves out."""
@@ -210,7 +245,7 @@ class Deployment:
             cause=cause,
             log=log,
             created_at_ms=self._clock(),
-            actor=actor.name,
+            actor=signature(actor),
             reason=reason,
             rolled_back_from=current.version if current and cause == "rollback" else 0,
         )
@@ -271,9 +306,17 @@ class Deployment:
                 "rollback_target": bool(way_back),
                 "baseline_present": bool(self._registry.has_baseline(target)),
                 "missing_dependencies": self._registry.missing_dependencies(target),
+                "gate_refusal": self._gate_refusal(target),
             },
             actor=actor,
         )
+
+    def _gate_refusal(self, target: ModelVersion) -> str:
+        """What the promotion gate said of this release last, where that was a refusal."""
+        for verdict in self._governance.evidence(f"model:{target.model}", kind="gate", limit=GATES_READ):
+            if verdict.document.get("release") == target.release_hash:
+                return verdict.document["paragraph"] if verdict.document["verdict"] == "REFUSED" else ""
+        return ""
 
     def _prove(
         self, name: str, target: ModelVersion | None, revisions: list[Revision], log: LogSettings

@@ -33,6 +33,14 @@ def revisions(db: Database, endpoint: str) -> list[Revision]:
     return [_revision(row) for row in rows]
 
 
+def plan_number(db: Database) -> int:
+    """Grows with everything that changes a plan: revisions and counted crashes."""
+    rows = db.read(
+        "select (select count(*) from revision) + (select coalesce(sum(crashes), 0) from native_crash) as number"
+    )
+    return int(rows[0]["number"])
+
+
 def append_revision(tx: Transaction, revision: Revision) -> None:
     values = msgspec.structs.asdict(revision)
     values["log"] = msgspec.json.encode(revision.log).decode()

@@ -25,15 +25,16 @@ class Facts(Struct, frozen=True, kw_only=True):
     missing_dependencies: tuple[str, ...] = ()
     recorded_rows: int = 0
     reproduced_rows: int = 0
+    gate_refusal: str = ""  # what the promotion gate said of it last, where that was a refusal
 
 
 def decide(action: Action, facts: Facts) -> Decision:
     """What stops this change and what is only said.
 
     Refused at every tier: untrusted code, missing dependencies, recorded predictions not reproduced, no
-    baseline. Warned at tier low and refused above it: no named owner, no way back (a first deployment has
-    none and hears nothing of it). A rollback is refused only for what would keep the release from answering
-    as it did: paperwork never stands between an incident and the way back.
+    baseline. Warned at tier low and refused above it: no named owner, a refusal by the promotion gate, no way
+    back (a first deployment has none and hears nothing of it). A rollback is refused only for what would keep
+    the release from answering as it did: paperwork never stands between an incident and the way back.
     """
     refusals = [*_cannot_run(facts)]
     warnings: list[str] = []
@@ -41,6 +42,8 @@ def decide(action: Action, facts: Facts) -> Decision:
     judged_gently = facts.tier == "low" or way_back
     (warnings if way_back else refusals).extend(_no_baseline(facts))
     (warnings if judged_gently else refusals).extend([*_no_owner(facts), *_no_way_back(action, facts)])
+    if not way_back:
+        (warnings if judged_gently else refusals).extend(_refused_by_promotion(facts))
     return Decision(allowed=not refusals, refusals=tuple(refusals), warnings=tuple(warnings))
 
 
@@ -84,3 +87,9 @@ def _no_way_back(action: Action, facts: Facts) -> list[str]:
     if action == "rollback":
         return [f"{facts.endpoint} has nothing further back; a second rollback ends in: cannot answer"]
     return [f"{facts.endpoint} would have no earlier release to go back to; ship and serve another one first"]
+
+
+def _refused_by_promotion(facts: Facts) -> list[str]:
+    if not facts.gate_refusal:
+        return []
+    return [f"{facts.gate_refusal} Judge it again on other rows: mlspine gate {facts.ref} --data FILE"]

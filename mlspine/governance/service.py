@@ -61,7 +61,7 @@ class Governance:
                 seq,
                 previous_hash,
                 at_ms=self._clock(),
-                actor=_signature(actor),
+                actor=signature(actor),
                 action=action,
                 subject=subject,
                 reason=_storable(reason),
@@ -84,7 +84,7 @@ class Governance:
             subject=subject,
             passed=passed,
             at_ms=now,
-            actor=_signature(actor),
+            actor=signature(actor),
             document=msgspec.json.decode(msgspec.json.encode(dict(document or {}))),
         )
         with self._db.write() as tx:
@@ -122,7 +122,7 @@ class Governance:
         return "".join(ledger.canonical(line) + "\n" for line in store.lines(self._db))
 
 
-def _signature(actor: Actor) -> str:
+def signature(actor: Actor) -> str:
     """A person's name as it is; clients and mlspine itself marked, so that nobody is taken for another."""
     return _storable(actor.name if actor.kind == "person" else f"{actor.kind}:{actor.name}")
 

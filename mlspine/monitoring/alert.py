@@ -2,8 +2,8 @@
 
 An alert is one cause at one endpoint. It opens once, is updated while its cause lasts, keeps the worst
 severity it has had, and clears after two clean windows: a value dancing about its limit is one alert, not
-twenty. Whether a person has been told is part of it (`delivered`), so a restart neither repeats a message nor
-loses one.
+twenty. Somebody may take it on (acknowledge) or want quiet for a while (silence). Whether a person has been
+told is part of it (`delivered`), so a restart neither repeats a message nor loses one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from mlspine.core.types import Alert, DriftReport, FeatureVerdict, PerformanceReport, Severity
+from mlspine.core.types import Alert, DriftReport, FeatureVerdict, PerformanceReport, Severity, Silence
 from mlspine.monitoring.performance import ALARM_COVERAGE
 
 CLEAN_WINDOWS = 2
@@ -95,9 +95,28 @@ def cleared(alert: Alert, *, now_ms: int) -> Alert:
     return msgspec.structs.replace(alert, cleared_at_ms=now_ms, updated_at_ms=now_ms)
 
 
+def acknowledged(alert: Alert, *, by: str, now_ms: int) -> Alert:
+    """The alert, taken on by somebody: sinks hear of it again only when it gets worse."""
+    return msgspec.structs.replace(alert, acknowledged_by=by, acknowledged_at_ms=now_ms, updated_at_ms=now_ms)
+
+
+def silenced(alert: Alert, silences: Iterable[Silence], *, now_ms: int) -> bool:
+    """Whether a silence covers this alert now."""
+    return any(
+        each.endpoint == alert.endpoint
+        and each.from_at_ms <= now_ms < each.until_at_ms
+        and (each.cause in ("", alert.cause) or alert.cause.startswith(f"{each.cause}:"))
+        for each in silences
+    )
+
+
 def undelivered(alerts: Sequence[Alert], sink: str) -> list[Alert]:
-    """Open alerts that this sink has not taken yet."""
-    return [alert for alert in alerts if not alert.cleared_at_ms and alert.delivered.get(sink) != DELIVERED]
+    """Open alerts that this sink has not taken yet and that nobody has taken on."""
+    return [
+        alert
+        for alert in alerts
+        if not alert.cleared_at_ms and not alert.acknowledged_at_ms and alert.delivered.get(sink) != DELIVERED
+    ]
 
 
 def messages(alerts: Sequence[Alert]) -> list[tuple[Alert, tuple[Alert, ...]]]:
@@ -131,6 +150,8 @@ def _lasting(standing: Alert, found: Alert) -> Alert:
         windows=standing.windows + 1,
         clear_windows=0,
         delivered={} if worse else standing.delivered,
+        acknowledged_by="" if worse else standing.acknowledged_by,
+        acknowledged_at_ms=0 if worse else standing.acknowledged_at_ms,
     )
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 
 from mlspine.core.config import LogConfig, MonitoringConfig
 from mlspine.core.errors import Invalid, MlspineError
 from mlspine.core.ids import now_ms, uuid7
 from mlspine.core.public import public
-from mlspine.core.types import Alert, DriftReport, PerformanceReport, Severity
+from mlspine.core.types import Actor, Alert, DriftReport, PerformanceReport, Severity, Silence
+from mlspine.governance.service import Governance
 from mlspine.monitoring import store
 from mlspine.monitoring.alert import after_report, cleared
+from mlspine.monitoring.handling import AlertTest, Handling
 from mlspine.monitoring.judging import Judging, MonitorState
 from mlspine.monitoring.measuring import Measuring
 from mlspine.monitoring.telling import Telling
@@ -33,7 +34,8 @@ class Monitoring:
 
     A window's report, the mark up to which hours are judged, and what it does to alerts are one transaction;
     people are told afterwards, and again at the next check when a sink failed: killed anywhere, nothing is
-    judged twice and nothing goes untold. Nothing here reaches the ledger: judging changes no traffic.
+    judged twice and nothing goes untold. Judging changes no traffic and reaches no ledger; what people do about
+    alerts does.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Monitoring:
         predictions: Predictions,
         registry: Registry,
         notifiers: Sequence[Notifier],
+        governance: Governance,
         clock: Callable[[], int] = now_ms,
         config: MonitoringConfig | None = None,
         label_delay_days: float = LogConfig().label_delay_days,
@@ -62,7 +65,7 @@ class Monitoring:
             max_delay_ms=int(label_delay_days * DAY_MS),
         )
         self._telling = Telling(db=db, notifiers=notifiers, clock=clock)
-        self._turn = threading.RLock()  # the scheduler and a person may both ask for a check
+        self._handling = Handling(db=db, governance=governance, telling=self._telling, clock=clock)
 
     # ------------------------------------------------------------ judging
 
@@ -71,7 +74,7 @@ class Monitoring:
 
         force: complete the hours still open, and judge whatever has enough rows. Returns the new reports.
         """
-        with self._turn:
+        with self._db.lock("judging"):  # the scheduler, a person and another machine may all ask for a check
             names = [endpoint] if endpoint else self._predictions.endpoints()
             reports = [report for name in names for report in self._check(name, force)]
         self._telling.deliver()
@@ -104,7 +107,7 @@ class Monitoring:
 
         Measures again when labels or rows have come since, and stores what it finds beside what was known.
         """
-        with self._turn:
+        with self._db.lock("judging"):
             return self._measuring.measure(endpoint, by)
 
     @public("read")
@@ -121,6 +124,39 @@ class Monitoring:
         if open_only:
             return store.open_alerts(self._db, endpoint or None)[-limit:]
         return store.alerts(self._db, endpoint or None, limit=limit)
+
+    @public("operate")
+    def acknowledge(self, endpoint: str, *, cause: str = "", actor: Actor) -> list[Alert]:
+        """Take on the open alerts of an endpoint ("": of the workspace itself), or the one of that cause.
+
+        Sinks hear of them again only when they get worse. Writes a ledger line.
+        """
+        return self._handling.acknowledge(endpoint, cause, actor=actor)
+
+    @public("operate")
+    def silence(self, endpoint: str, *, for_s: float, cause: str = "", reason: str = "", actor: Actor) -> Silence:
+        """For `for_s` seconds record alerts of an endpoint, or of one cause there, without sending them.
+
+        cause: "drift" covers every "drift:..." too. What is open when it ends is sent then. Writes a ledger line.
+        """
+        return self._handling.silence(endpoint, cause, for_s=for_s, reason=reason, actor=actor)
+
+    @public("operate")
+    def unsilence(self, endpoint: str, *, cause: str = "", actor: Actor) -> list[Silence]:
+        """End the silences of an endpoint, or of that cause there; writes a ledger line."""
+        ended = self._handling.unsilence(endpoint, cause, actor=actor)
+        self._telling.deliver()
+        return ended
+
+    @public("read")
+    def silences(self) -> list[Silence]:
+        """The silences that hold now, the first to end first."""
+        return self._handling.silences()
+
+    @public("operate")
+    def send_test(self, *, actor: Actor) -> AlertTest:
+        """Send an alert marked as a test to every sink now, and keep what they answered as evidence."""
+        return self._handling.test(actor=actor)
 
     def raise_alert(self, endpoint: str, *, cause: str, severity: Severity, title: str, why: str, action: str) -> Alert:
         """Say that something observed directly is wrong; "" as endpoint means the workspace itself.

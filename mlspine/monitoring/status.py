@@ -17,6 +17,8 @@ from mlspine.core.types import (
     Alert,
     DriftReport,
     Endpoint,
+    Evidence,
+    FeedState,
     LogSummary,
     Metric,
     ModelVersion,
@@ -28,6 +30,8 @@ from mlspine.core.types import (
 )
 from mlspine.deployment.service import Deployment
 from mlspine.governance.service import Governance
+from mlspine.machines.service import Machine, Machines, Outage
+from mlspine.monitoring.exercised import HOLDS_DAYS, KINDS, Exercised, days_ago, is_old
 from mlspine.monitoring.service import Monitoring
 from mlspine.ports import Deployer
 from mlspine.predictions.service import Predictions
@@ -70,6 +74,7 @@ class EndpointStatus(Struct, frozen=True, kw_only=True):
     infrastructure: Claim
     data: Claim
     quality: Claim
+    metric: Metric | None = None  # the figure of `quality`: on labels, else as it was at ship; rows_from says which
     speed: Speed
     rows: int
     rows_needed: int
@@ -86,6 +91,8 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     processes: tuple[ProcessState, ...]
     endpoints: tuple[EndpointStatus, ...]
     alerts: tuple[Alert, ...]  # those that belong to no single endpoint
+    machines: tuple[Machine, ...] = ()
+    outages: tuple[Outage, ...] = ()  # the newest of the last week, newest first
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -105,6 +112,10 @@ class Facts(Struct, frozen=True, kw_only=True):
     alerts: tuple[Alert, ...]
     error_rate: float
     now_ms: int
+    feeds: tuple[FeedState, ...] = ()
+    evidence: tuple[Evidence, ...] = ()  # of the kinds in `exercised`, about endpoint, model and workspace
+    sinks: int = 0  # ways to tell a person, beside the log
+    delivered_at_ms: int = 0  # the newest alert that reached one of them; 0: none did
 
 
 class StatusReader:
@@ -119,16 +130,20 @@ class StatusReader:
         monitoring: Monitoring,
         governance: Governance,
         deployer: Deployer,
+        machines: Machines,
         config: Config,
         workspace: str,
+        feeds_of: Callable[[str], tuple[FeedState, ...]] = lambda model: (),
         clock: Callable[[], int] = now_ms,
     ) -> None:
+        self._feeds_of = feeds_of
         self._registry = registry
         self._deployment = deployment
         self._predictions = predictions
         self._monitoring = monitoring
         self._governance = governance
         self._deployer = deployer
+        self._machines = machines
         self._config = config
         self._workspace = workspace
         self._clock = clock
@@ -146,6 +161,8 @@ class StatusReader:
             processes=processes,
             endpoints=tuple(answer(self._facts(endpoint, processes, alerts)) for endpoint in endpoints),
             alerts=tuple(alert for alert in alerts if not alert.endpoint),
+            machines=tuple(self._machines.machines()),
+            outages=tuple(self._machines.outages()),
         )
 
     @public("read")
@@ -178,6 +195,16 @@ class StatusReader:
             alerts=tuple(alert for alert in alerts if alert.endpoint == endpoint.name),
             error_rate=self._config.monitoring.error_rate,
             now_ms=self._clock(),
+            feeds=self._feeds_of(endpoint.model),
+            evidence=self._evidence(endpoint),
+            sinks=len(self._config.monitoring.notify),
+            delivered_at_ms=_delivered(self._monitoring.alerts(open_only=False)),
+        )
+
+    def _evidence(self, endpoint: Endpoint) -> tuple[Evidence, ...]:
+        subjects = (f"endpoint:{endpoint.name}", f"model:{endpoint.model}", "workspace")
+        return tuple(
+            each for subject in subjects for kind in KINDS for each in self._governance.evidence(subject, kind=kind)
         )
 
 
@@ -204,7 +231,7 @@ def answer(facts: Facts) -> EndpointStatus:
             _code(facts),
             _artefact(facts),
             _automated(facts),
-            Claim(name="monitoring", state=data.state, evidence=data.evidence),
+            _watched(facts),
             _reliability(facts),
             Claim(name="production evaluation", state=quality.state, evidence=quality.evidence),
             Claim(name="rollback", state=_rolled_back(facts).state, evidence=_rolled_back(facts).evidence),
@@ -213,6 +240,7 @@ def answer(facts: Facts) -> EndpointStatus:
         infrastructure=infrastructure,
         data=data,
         quality=quality,
+        metric=_metric(facts),
         speed=facts.speed or Speed(),
         rows=facts.log.rows,
         rows_needed=facts.rows_needed,
@@ -316,6 +344,13 @@ def _quality(facts: Facts) -> Claim:
     return Claim(name="quality", state="red", evidence=f"{why}; {hint}")
 
 
+def _metric(facts: Facts) -> Metric | None:
+    measured = facts.quality.metrics[0] if facts.quality and facts.quality.metrics else None
+    if measured is not None and measured.interval is not None:
+        return measured
+    return facts.version.metric if facts.version else None
+
+
 # ---------------------------------------------------------------- the five questions
 
 
@@ -335,32 +370,63 @@ def _data_reaches(facts: Facts) -> Claim:
     if facts.log.rows == 0:
         return Claim(name=name, state="waiting", evidence="over HTTP; no row has arrived yet")
     ago_s = max(0, facts.now_ms - facts.log.last_received_at_ms) / 1000
-    return Claim(
-        name=name,
-        state="green",
-        evidence=f"over HTTP: {facts.log.rows:,} rows recorded, the last {_ago(ago_s)} ago",
-    )
+    recorded = f"requests and batches: {facts.log.rows:,} rows recorded, the last {_ago(ago_s)} ago"
+    feeds = [each for each in facts.feeds if each.text not in ("", "caller")]
+    failing = [f"{_FEEDS[each.role]}: {each.problem}" for each in feeds if each.problem]
+    if failing:
+        return Claim(name=name, state="red", evidence="; ".join([recorded, *failing]))
+    unread = [each for each in feeds if not each.last_read_at_ms]
+    told = [f"{_FEEDS[each.role]} from {each.text}, {_read(each, facts.now_ms)}" for each in feeds]
+    return Claim(name=name, state="amber" if unread else "green", evidence="; ".join([recorded, *told]))
+
+
+_FEEDS = {"source": "fresh rows", "labels": "labels"}
+
+
+def _read(feed: FeedState, now_ms: int) -> str:
+    if not feed.last_read_at_ms:
+        return "not read yet"
+    return f"read {_ago(max(0, now_ms - feed.last_read_at_ms) / 1000)} ago"
 
 
 def _updated(facts: Facts) -> Claim:
-    name = "how it is updated"
-    promoted = [revision for revision in facts.revisions if revision.cause == "promote"]
-    by_hand = f"ship again, then mlspine promote {facts.endpoint.name} VERSION"
-    if not promoted:
-        return Claim(name=name, state="amber", evidence=f"by hand, not done yet: {by_hand}")
-    return Claim(name=name, state="green", evidence=f"by hand, done so far: {len(promoted)}; {by_hand}")
+    name, exercised = "how it is updated", _exercised(facts)
+    way = f"mlspine retrain {facts.endpoint.model} or ship again, then mlspine promote {facts.endpoint.name} VERSION"
+    renewed = [told for kind in ("retrain", "drill:retrain") if (told := exercised.told(kind))]
+    updates = _updates(facts.revisions)
+    if updates or exercised.holds("drill:retrain"):
+        done = f"done so far: {len(updates)}" if updates else "not done yet"
+        return Claim(name=name, state="green", evidence="; ".join([f"by hand, {done}", *renewed, way]))
+    return Claim(name=name, state="amber", evidence="; ".join(["by hand, not done yet", *renewed, way]))
+
+
+def _updates(revisions: tuple[Revision, ...]) -> list[Revision]:
+    """The changes that brought a version newer than all before; coming back after a rollback is none."""
+    highest, found = 0, []
+    for revision in revisions:
+        if highest and revision.version > highest:
+            found.append(revision)
+        highest = max(highest, revision.version)
+    return found
 
 
 def _rolled_back(facts: Facts) -> Claim:
-    name = "how it is rolled back"
-    done = [revision for revision in facts.revisions if revision.cause == "rollback"]
+    name, exercised = "how it is rolled back", _exercised(facts)
+    done = next((each for each in reversed(facts.revisions) if each.cause == "rollback"), None)
+    drill, drilled = exercised.find("drill:rollback"), exercised.told("drill:rollback")
     target = facts.endpoint.previous
     way = f"to version {target.version}, kept warm" if target else 'to "cannot answer": there is no earlier release'
     text = f"mlspine rollback {facts.endpoint.name}: {way}"
-    if done:
-        took = facts.switch_times.get(str(done[-1].number), 0.0)
-        return Claim(name=name, state="green", evidence=f"{text}; last done in {took * 1e3:.0f} ms")
-    return Claim(name=name, state="amber", evidence=f"{text}; not done yet")
+    if drill is not None and not drill.passed and (done is None or drill.at_ms > done.created_at_ms):
+        return Claim(name=name, state="red", evidence=f"{text}; {drilled}")
+    if done is not None and not is_old(done.created_at_ms, now_ms=facts.now_ms):
+        took = facts.switch_times.get(str(done.number), 0.0)
+        when = days_ago(done.created_at_ms, now_ms=facts.now_ms)
+        return Claim(name=name, state="green", evidence=f"{text}; last done {when} in {took * 1e3:.0f} ms")
+    if exercised.holds("drill:rollback"):
+        return Claim(name=name, state="green", evidence=f"{text}; {drilled}")
+    again = f"last exercised more than {HOLDS_DAYS} days ago" if done or drill else "not done yet"
+    return Claim(name=name, state="amber", evidence=f"{text}; {again}: mlspine drill {facts.endpoint.name} rollback")
 
 
 # ---------------------------------------------------------------- the other checks
@@ -407,24 +473,66 @@ def _reliability(facts: Facts) -> Claim:
             state="red",
             evidence=f"{facts.log.dropped_rows:,} rows could not be recorded",
         )
+    unwell = [alert.title for alert in facts.alerts if alert.cause.startswith("feed:")]
+    if unwell:
+        return Claim(name="data reliability", state="red", evidence="; ".join(unwell))
     if facts.log.rows == 0:
         return Claim(name="data reliability", state="waiting", evidence="types are checked on every request; none yet")
+    source = next((each for each in facts.feeds if each.role == "source" and each.last_read_at_ms), None)
+    checked = f"; the source was checked {_read(source, facts.now_ms).removeprefix('read ')}" if source else ""
     return Claim(
         name="data reliability",
         state="green",
-        evidence=f"types checked on every request; {facts.log.rows:,} rows recorded, none lost",
+        evidence=f"types checked on every request; {facts.log.rows:,} rows recorded, none lost{checked}",
     )
 
 
+def _watched(facts: Facts) -> Claim:
+    """Green when rows are judged and telling a person was seen to work."""
+    name, exercised = "monitoring", _exercised(facts)
+    if not facts.endpoint.current.log.enabled:
+        return Claim(name=name, state="red", evidence="nothing is recorded (--no-log)")
+    if facts.report is None or facts.report.status != "JUDGED":
+        return Claim(name=name, state="waiting", evidence=_warming(facts))
+    judged = f"inputs are judged, the last time on {facts.report.rows:,} rows"
+    if not facts.sinks:
+        return Claim(name=name, state="amber", evidence=f"{judged}; alerts reach nobody: mlspine up --notify URL")
+    if exercised.failed("alert-test"):
+        return Claim(name=name, state="red", evidence=f"{judged}; {exercised.told('alert-test')}: mlspine alerts test")
+    if facts.delivered_at_ms and not is_old(facts.delivered_at_ms, now_ms=facts.now_ms):
+        when = days_ago(facts.delivered_at_ms, now_ms=facts.now_ms)
+        return Claim(name=name, state="green", evidence=f"{judged}; an alert reached somebody {when}")
+    if exercised.holds("alert-test"):
+        return Claim(name=name, state="green", evidence=f"{judged}; {exercised.told('alert-test')}")
+    return Claim(name=name, state="amber", evidence=f"{judged}; whether alerts arrive is untried: mlspine alerts test")
+
+
 def _documentation(facts: Facts) -> Claim:
+    """Green when somebody owns the model and its runbooks were followed."""
+    name, endpoint, exercised = "documentation", facts.endpoint.name, _exercised(facts)
     if facts.version is None:
-        return Claim(name="documentation", state="red", evidence="nothing is live")
-    docs = facts.url.partition("/endpoints/")[0] + "/docs"
-    if not facts.version.owner or facts.version.owner_assumed:
+        return Claim(name=name, state="red", evidence="nothing is live")
+    card = exercised.find("card")
+    owner = card.document["said"].get("owner", "") if card else ""
+    if not owner and not facts.version.owner_assumed:
+        owner = facts.version.owner
+    if not owner:
         whose = f"owner {facts.version.owner} is assumed from git" if facts.version.owner else "nobody owns it"
-        return Claim(name="documentation", state="amber", evidence=f"{docs}; {whose}")
-    state: State = "green" if facts.speed is not None else "amber"
-    return Claim(name="documentation", state=state, evidence=f"{docs}; owner {facts.version.owner}")
+        return Claim(name=name, state="amber", evidence=f"{whose}: mlspine card {endpoint} --set owner=NAME")
+    gaps = f"card without {', '.join(card.document['gaps'])}" if card and card.document["gaps"] else ""
+    told = [f"owner {owner}", *filter(None, (gaps or ("" if card else "no project card"),))]
+    needed = ("drill:deploy", "drill:rollback")
+    told += [each for kind in needed if (each := exercised.told(kind))]
+    if any(exercised.failed(kind) for kind in needed):
+        return Claim(name=name, state="red", evidence="; ".join(told))
+    if all(exercised.holds(kind) for kind in needed):
+        return Claim(name=name, state="green", evidence="; ".join(told))
+    untried = f"its runbooks were not followed yet: mlspine drill {endpoint}"
+    return Claim(name=name, state="amber", evidence="; ".join([*told, untried]))
+
+
+def _exercised(facts: Facts) -> Exercised:
+    return Exercised(facts.evidence, now_ms=facts.now_ms)
 
 
 # ---------------------------------------------------------------- words
@@ -435,6 +543,18 @@ def _speed(endpoint: str, processes: tuple[ProcessState, ...]) -> Speed | None:
         return None
     counters: dict[str, Any] = processes[0].endpoints.get(endpoint, {})
     return Speed(**{field: counters[field] for field in Speed.__struct_fields__ if field in counters})
+
+
+def _delivered(alerts: list[Alert]) -> int:
+    """When an alert last reached a person: a sink that is not the log took it."""
+    return max(
+        (
+            alert.updated_at_ms
+            for alert in alerts
+            if any(sink != "log" and outcome == "ok" for sink, outcome in alert.delivered.items())
+        ),
+        default=0,
+    )
 
 
 def _drifted(report: DriftReport | None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""SQL of drift reports, judged hours, performance reports and alerts: JSON documents, keyed columns."""
+"""SQL of drift reports, judged hours, performance reports, alerts and silences: JSON documents, keyed columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mlspine.core.types import Alert, DriftReport, PerformanceReport
+from mlspine.core.types import Alert, DriftReport, PerformanceReport, Silence
 from mlspine.monitoring.window import HOUR_MS, Span
 from mlspine.ports import Database, Transaction
 
@@ -222,6 +222,34 @@ def find_open(db: Database | Transaction, endpoint: str, cause: str) -> Alert | 
         cause=cause,
     )
     return next(iter(_alerts([row["document"] for row in rows])), None)
+
+
+# ---------------------------------------------------------------- silences
+
+
+def add_silence(tx: Transaction, silence: Silence) -> None:
+    tx.execute(
+        "insert into silence (id, endpoint, cause, from_at_ms, until_at_ms, actor)"
+        " values (:id, :endpoint, :cause, :from_at_ms, :until_at_ms, :actor)",
+        **msgspec.structs.asdict(silence),
+    )
+
+
+def silences(db: Database | Transaction, *, now_ms: int) -> list[Silence]:
+    """Those that hold at a moment, the first to end first."""
+    rows = db.read(
+        "select id, endpoint, cause, from_at_ms, until_at_ms, actor from silence"
+        " where until_at_ms > :now_ms order by until_at_ms, id",
+        now_ms=now_ms,
+    )
+    return [msgspec.convert(row, type=Silence) for row in rows]
+
+
+def end_silence(tx: Transaction, id_: str, *, now_ms: int) -> None:
+    tx.execute("update silence set until_at_ms = :now_ms where id = :id", id=id_, now_ms=now_ms)
+
+
+# ---------------------------------------------------------------- rows
 
 
 def _alerts(documents: Sequence[str]) -> list[Alert]:

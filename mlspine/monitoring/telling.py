@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from mlspine.core.errors import MlspineError
 from mlspine.core.types import Alert
 from mlspine.monitoring import store
-from mlspine.monitoring.alert import DELIVERED, messages, undelivered, with_outcome
+from mlspine.monitoring.alert import DELIVERED, messages, silenced, undelivered, with_outcome
 from mlspine.ports import Database, Notifier
 
 log = logging.getLogger(__name__)
@@ -41,11 +41,19 @@ class Telling:
         finally:
             self._busy.release()
 
+    def tell_all(self, alert: Alert) -> dict[str, str]:
+        """Send one message to every sink now, whatever failed before: sink -> "ok" or what went wrong."""
+        with self._busy:
+            return {name: sink.send(alert, self._clock()) for name, sink in self._sinks.items()}
+
     def _deliver_to(self, name: str, sink: _Sink) -> int:
         if self._clock() < sink.retry_at_ms:
             return 0
         delivered = 0
-        for message, members in messages(undelivered(store.open_alerts(self._db), name)):
+        quiet = store.silences(self._db, now_ms=self._clock())
+        untold = undelivered(store.open_alerts(self._db), name)
+        loud = [alert for alert in untold if not silenced(alert, quiet, now_ms=self._clock())]
+        for message, members in messages(loud):
             outcome = sink.send(message, self._clock())
             self._keep(members, name, outcome)
             if outcome != DELIVERED:

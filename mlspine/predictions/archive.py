@@ -101,8 +101,12 @@ class Archive:
 
     def sweep(self) -> int:
         """Delete files without a committed segment, and drafts; returns how many. Within the turn only."""
-        known = {each.key for each in store.segments(self._db)}
-        orphans = [key for kind in KINDS for key in self._blobs.list(f"{kind}/") if key not in known]
+        found = [key for kind in KINDS for key in self._blobs.list(f"{kind}/")]
+        # Asked after listing, and inside a transaction: it fails when the log's turn was lost meanwhile, and with
+        # it the certainty that nobody else is about to commit one of these files.
+        with self._db.write():
+            known = {each.key for each in store.segments(self._db)}
+        orphans = [key for key in found if key not in known]
         for key in orphans:
             self._blobs.delete(key)
         drafts = list(self._drafts_dir.glob(f"*{DRAFT_SUFFIX}"))

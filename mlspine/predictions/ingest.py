@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlspine.core.errors import MlspineError
+from mlspine.core.ids import digest_bytes
 from mlspine.core.types import Columns, Struct, SubWindow
 from mlspine.ports import Database
 from mlspine.predictions import store
@@ -82,12 +83,22 @@ class Ingest:
         references_of: Callable[[str], ReleaseReferences],
         clock: Callable[[], int],
         spool_dir: Path,
+        machine: str = "",
     ) -> None:
+        self._machine = machine
         self._db = db
         self._archive = archive
         self._clock = clock
         self._spool_dir = spool_dir
         self._references_of = lru_cache(maxsize=_REFERENCES_KEPT)(references_of)
+
+    def settle(self) -> bool:
+        """True when nothing is left to read; files read to their end are then cleared away. No turn is needed."""
+        known = self._positions()
+        if any(_size(path) > known.get(path.name, 0) for path in spool_files(self._spool_dir)):
+            return False
+        self._remove_finished()
+        return True
 
     def run(self) -> Ingested:
         """Read every spool file to its end; returns what came in. Cheap when there is nothing."""
@@ -103,11 +114,11 @@ class Ingest:
 
     def _collect(self) -> _Chunk | None:
         chunk = _Chunk([], {}, {})
-        known = store.positions(self._db)
+        known = self._positions()
         rows = 0
         for path in spool_files(self._spool_dir):
             offset = known.get(path.name, 0)
-            if path.stat().st_size <= offset:
+            if _size(path) <= offset:
                 continue
             for frame in read_frames(path, offset):
                 chunk.batches.extend(frame.batches)
@@ -121,14 +132,20 @@ class Ingest:
 
     def _remove_finished(self) -> None:
         """Delete the files that are read to their end and whose writer has moved on or died."""
-        known = store.positions(self._db)
+        known = self._positions()
         paths = spool_files(self._spool_dir)
         done = [path.name for path in paths if _remove_if_finished(path, known.get(path.name, 0))]
         gone = known.keys() - {path.name for path in paths}
         if done or gone:
             with self._db.write() as tx:
                 for name in (*done, *gone):
-                    store.drop_position(tx, name)
+                    store.drop_position(tx, position_name(self._machine, name))
+
+    def _positions(self) -> dict[str, int]:
+        """How far each spool file of this machine was read, by its name."""
+        prefix = position_name(self._machine, "")
+        known = store.positions(self._db)
+        return {name.removeprefix(prefix): offset for name, offset in known.items() if name.startswith(prefix)}
 
     # ------------------------------------------------------------ one transaction's worth
 
@@ -138,7 +155,7 @@ class Ingest:
             log.error("a spool file is damaged; what was sound was taken", extra={"file": name, "bytes": skipped})
         changes: list[_Change] = []
         for rows in rows_of(chunk.batches):
-            changes.append(self._change(rows, changes))
+            changes.append(self._change(self._without_forgotten(rows), changes))
         self._commit(chunk, changes)
         return sum(len(change.segments) for change in changes)
 
@@ -162,7 +179,7 @@ class Ingest:
         now_ms = self._clock()
         with self._db.write() as tx:
             for name, offset in chunk.positions.items():
-                store.set_position(tx, name, offset, chunk.damaged.get(name, 0))
+                store.set_position(tx, position_name(self._machine, name), offset, chunk.damaged.get(name, 0))
             for change in changes:
                 for each in change.segments:
                     store.add_segment(tx, each)
@@ -182,6 +199,19 @@ class Ingest:
                         rows=change.outputs.learned_from,
                         learned_at_ms=now_ms,
                     )
+
+    def _without_forgotten(self, rows: Rows) -> Rows:
+        """The rows without those of subjects who were forgotten after they were answered."""
+        if not rows.size:
+            return rows
+        forgotten = store.forgotten_since(self._db, int(rows.received_at_ms.min()))
+        if not forgotten:
+            return rows
+        kept = [
+            key is None or forgotten.get(subject_digest(key), 0) < received_at_ms
+            for key, received_at_ms in zip(rows.meta["_key"], rows.received_at_ms.tolist(), strict=True)
+        ]
+        return rows.where(np.array(kept))
 
     # ------------------------------------------------------------ references
 
@@ -228,6 +258,23 @@ class Ingest:
         before = first_outputs(self._archive, written, LEARNING_ROWS)
         teaching = _joined(before, first) if seen else first
         return _Outputs(outputs_reference(teaching), learning_rows=missing, learned_from=LEARNING_ROWS)
+
+
+def position_name(machine: str, file: str) -> str:
+    """The name under which the position in a spool file is stored: in a shared store with the machine's id."""
+    return f"{machine}/{file}" if machine else file
+
+
+def subject_digest(key: str) -> str:
+    """What is kept of a subject who was forgotten."""
+    return digest_bytes(key.encode("utf-8", "replace"))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # another process of this machine has just read it to its end
+        return 0
 
 
 def _joined(a: Columns, b: Columns) -> Columns:

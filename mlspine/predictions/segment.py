@@ -94,6 +94,15 @@ class Rows(NamedTuple):
     def size(self) -> int:
         return len(self.event_at_ms)
 
+    def where(self, kept: Array) -> Rows:
+        """The rows for which `kept` is true."""
+        return self._replace(
+            meta={name: values[kept] for name, values in self.meta.items()},
+            inputs={name: values[kept] for name, values in self.inputs.items()},
+            event_at_ms=self.event_at_ms[kept],
+            received_at_ms=self.received_at_ms[kept],
+        )
+
     def log(self) -> Columns:
         """The wide rows. An input whose name is taken (names in files know no case) gets a number."""
         names = input_names(self.inputs)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,19 +13,18 @@ import msgspec
 import numpy as np
 
 from mlspine.core.config import LogConfig
-from mlspine.core.errors import Invalid
-from mlspine.core.ids import check_name, digest_bytes, now_ms
+from mlspine.core.errors import Invalid, NotFound
+from mlspine.core.ids import check_name, now_ms
 from mlspine.core.public import public
 from mlspine.core.types import Actor, Columns, LabelReceipt, LogSummary, Scalar, Struct, SubWindow
-from mlspine.governance.service import Governance
+from mlspine.governance.service import Governance, signature
 from mlspine.ports import BlobStore, Database
 from mlspine.predictions import labels, query, store, upkeep
 from mlspine.predictions.archive import Archive
-from mlspine.predictions.ingest import Ingest, Ingested
+from mlspine.predictions.ingest import Ingest, Ingested, position_name, subject_digest
 from mlspine.predictions.labelling import Labelling
 from mlspine.predictions.query import QueryResult
 from mlspine.predictions.spool import scrub, spool_files
-from mlspine.predictions.turn import Turn
 from mlspine.predictions.upkeep import Tidied
 from mlspine.predictions.windows import ReleaseReferences
 from mlspine.stats.profile import Reference, decode_reference
@@ -56,7 +56,8 @@ class ForgetReceipt(Struct, frozen=True, kw_only=True):
 class Predictions:
     """The log of what every endpoint answered, and of what turned out to be true.
 
-    Files are written first, then committed by a transaction; one writer at a time, in whichever process.
+    Files are written first, then committed by a transaction; one writer at a time, on whichever machine.
+    machine: prefix of this machine's spool positions in a store shared with others; "" in one of its own.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Predictions:
         spool_dir: Path,
         clock: Callable[[], int] = now_ms,
         config: LogConfig | None = None,
+        machine: str = "",
     ) -> None:
         self._db = db
         self._blobs = blobs
@@ -76,12 +78,18 @@ class Predictions:
         self._spool_dir = spool_dir
         self._clock = clock
         self._config = config or LogConfig()
-        self._turn = Turn(spool_dir / "ingest.lock")
+        self._machine = machine
         self._archive = Archive(db=db, blobs=blobs, drafts_dir=spool_dir)
         self._ingest = Ingest(
-            db=db, archive=self._archive, references_of=references_of, clock=clock, spool_dir=spool_dir
+            db=db,
+            archive=self._archive,
+            references_of=references_of,
+            clock=clock,
+            spool_dir=spool_dir,
+            machine=machine,
         )
         self._swept = False
+        self._scrubbed_at_ms = 0
         self._labelling = Labelling(db=db, archive=self._archive)
 
     # ------------------------------------------------------------ from the spool
@@ -90,22 +98,29 @@ class Predictions:
         """Turn everything in the spool into the log. Safe to call at any time; cheap when there is nothing.
 
         Writes segments, sub-windows, counters and the spool position in one transaction per 50,000 rows.
-        After a kill at any moment each row is in the log exactly once.
+        After a kill at any moment each row is in the log exactly once. Each machine reads its own spool.
         """
-        with self._turn:
-            if not self._swept:
+        forgotten_at_ms = store.last_forgotten_at_ms(self._db)
+        if self._swept and forgotten_at_ms == self._scrubbed_at_ms and self._ingest.settle():
+            return Ingested()
+        with self._writing():
+            if not self._swept or forgotten_at_ms != self._scrubbed_at_ms:
+                # A kill may have kept `forget` from doing it, or another machine has forgotten somebody.
                 self._archive.sweep()
-                self._scrub_spool()  # a kill may have kept a `forget` from doing it
+                self._scrub_spool()
             self._swept = False  # a failure below leaves files behind
             done = self._ingest.run()
             if done.segments:
                 upkeep.merge_small(self._db, self._archive)
+            if forgotten_at_ms != self._scrubbed_at_ms:
+                self._scrub_spool()  # what has just been taken in may have been of the one forgotten
+                self._scrubbed_at_ms = forgotten_at_ms
             self._swept = True
         return done
 
     def housekeep(self) -> Tidied:
         """Sweep left-over files, let rows past their retention go, merge small files. Reaches no ledger."""
-        with self._turn:
+        with self._writing():
             swept = self._archive.sweep()
             rows, files = upkeep.drop_expired(self._db, self._config, now_ms=self._clock())
             return Tidied(
@@ -200,7 +215,7 @@ class Predictions:
         if bool(path) == (rows is not None):
             raise Invalid("labels come from a file or as rows: give one of path and rows")
         table = labels.read_file(Path(path)) if rows is None else labels.from_rows(rows)
-        source = f"{source or (Path(path).name if path else 'rows')} by {actor.name}"
+        source = f"{source or (Path(path).name if path else 'rows')} by {signature(actor)}"
         return self.add_label_table(endpoint, table, source=source, all_matches=all_matches)
 
     def add_label_table(
@@ -215,7 +230,7 @@ class Predictions:
         check_name(endpoint, what="endpoint")
         listed = {name: _listed(values) for name, values in table.items()}
         columns = labels.to_segment(listed, received_at_ms=self._clock(), source=source, all_matches=all_matches)
-        with self._turn:
+        with self._writing():
             self.ingest()  # the answers of a moment ago can be labelled
             receipt = self._labelling.add(endpoint, columns)
             upkeep.merge_small(self._db, self._archive)
@@ -268,12 +283,13 @@ class Predictions:
 
         Rewrites the files that hold them, overwrites the spool, and writes the ledger line "forget" with a
         digest of the key and the counts, all but the last deletions in one transaction. Profiles keep their
-        counts: they hold no rows.
+        counts: they hold no rows. Other machines leave out what they answered before now and have not sent in
+        yet, and overwrite their spools, with their next `ingest`.
         """
         if not key:
             raise Invalid("no key given", hint="mlspine forget KEY")
-        digest = digest_bytes(key.encode("utf-8", "replace"))
-        with self._turn:
+        digest = subject_digest(key)
+        with self._writing():
             self.ingest()
             names = sorted({each.endpoint for each in store.segments(self._db)})
             removed = {name: upkeep.rewrite_without(self._db, self._archive, name, key) for name in names}
@@ -281,6 +297,7 @@ class Predictions:
             with self._db.write() as tx:
                 for each in removed.values():
                     upkeep.commit_removed(tx, each)
+                store.add_forgotten(tx, digest, now_ms=self._clock())
                 facts = msgspec.structs.asdict(receipt)
                 self._governance.record("forget", f"subject:{digest}", actor, facts=facts)
             for each in removed.values():
@@ -291,22 +308,29 @@ class Predictions:
 
     # ------------------------------------------------------------ inside
 
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """The log's turn: nobody else changes its files, and those located inside stay readable."""
+        with self._db.lock("log"), self._blobs.reading():
+            yield
+
     def _reading(self, read: Callable[[], T]) -> T:
-        for _ in range(READ_ATTEMPTS - 1):
-            try:
-                return read()
-            except duckdb.IOException:
-                continue
-            except Invalid as exc:
-                if not isinstance(exc.__cause__, duckdb.IOException):
-                    raise
-        return read()
+        with self._blobs.reading():
+            for _ in range(READ_ATTEMPTS - 1):
+                try:
+                    return read()
+                except (duckdb.IOException, NotFound):
+                    continue
+                except Invalid as exc:
+                    if not isinstance(exc.__cause__, duckdb.IOException):
+                        raise
+            return read()
 
     def _scrub_spool(self) -> None:
         """Overwrite what has been taken from the spool: the files may live on until their writer rotates."""
         taken = store.positions(self._db)
         for path in spool_files(self._spool_dir):
-            scrub(path, taken.get(path.name, 0))
+            scrub(path, taken.get(position_name(self._machine, path.name), 0))
 
 
 def _listed(values: Sequence[Any] | np.ndarray[Any, Any]) -> Sequence[Any]:

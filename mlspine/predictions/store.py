@@ -66,6 +66,30 @@ def drop_position(tx: Transaction, name: str) -> None:
     tx.execute("delete from spool_position where name = :name", name=name)
 
 
+# ---------------------------------------------------------------- subjects forgotten
+
+
+def add_forgotten(tx: Transaction, key_digest: str, *, now_ms: int) -> None:
+    """Rows of this subject received until now are left out from now on, whichever machine has them."""
+    tx.execute(
+        "insert into forgotten (key_digest, forgotten_at_ms) values (:digest, :at_ms)"
+        " on conflict (key_digest) do update set forgotten_at_ms = :at_ms",
+        digest=key_digest,
+        at_ms=now_ms,
+    )
+
+
+def last_forgotten_at_ms(db: Database) -> int:
+    """When somebody was forgotten last, 0 for never."""
+    return int(db.read("select max(forgotten_at_ms) as at_ms from forgotten")[0]["at_ms"] or 0)
+
+
+def forgotten_since(db: Database, at_ms: int) -> dict[str, int]:
+    """Digest -> when, of those forgotten at `at_ms` or later."""
+    rows = db.read("select * from forgotten where forgotten_at_ms >= :at_ms", at_ms=at_ms)
+    return {row["key_digest"]: row["forgotten_at_ms"] for row in rows}
+
+
 # ---------------------------------------------------------------- segments
 
 

@@ -40,9 +40,11 @@ def hourly(
     inputs, outputs: what to count on; None leaves that side empty. learning_rows: so many of the first rows
     taught the outputs' reference and are not counted on it.
     """
+    if not rows.size:
+        return []
     hours = rows.event_at_ms // HOUR_MS
     order = np.argsort(hours, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(hours[order]) != 0]) if rows.size else np.zeros(0, dtype=int)
+    starts = np.flatnonzero(np.r_[True, np.diff(hours[order]) != 0])
     taken = _reordered(rows.inputs, inputs, order)
     answers = _reordered(rows.outputs(), outputs, order)
     windows = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,9 +14,10 @@ SHOWN_COLUMNS = 8
 SHOWN_LIBRARIES = 5
 
 
-def shipped_text(version: ModelVersion, *, workspace: Path, explain: bool = False) -> str:
+def shipped_text(version: ModelVersion, *, saved_in: str, explain: bool = False) -> str:
     """The account of one ship, ending in the next command.
 
+    saved_in: the workspace's folder, or a server's URL.
     explain: every column, every library and where each figure comes from.
     """
     captured = version.captured
@@ -33,7 +33,7 @@ def shipped_text(version: ModelVersion, *, workspace: Path, explain: bool = Fals
                 ("code", _code(captured.get("code", {}), captured)),
                 ("seeds", _seeds(captured.get("seeds", {}))),
                 ("libraries", _libraries(captured.get("libraries", {}), explain)),
-                ("saved in", str(workspace)),
+                ("saved in", saved_in),
             ]
         ),
     ]
@@ -45,7 +45,7 @@ def shipped_text(version: ModelVersion, *, workspace: Path, explain: bool = Fals
         lines += ["", "Please check", *asked]
     if missing:
         lines += ["", "Not given (nothing of this is needed to go on)", *missing]
-    return "\n".join([*lines, "", f"Next: mlspine serve {_ref(version)}", ""])
+    return "\n".join([*lines, "", _next(version), ""])
 
 
 def figure(metric: Metric) -> str:
@@ -124,6 +124,15 @@ def _rows(rows: list[tuple[str, str]]) -> list[str]:
 def _json(value: object) -> str:
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= 200 else text[:199] + "…"
+
+
+def _next(version: ModelVersion) -> str:
+    if version.trusted:
+        return f"Next: mlspine serve {_ref(version)}"
+    return (
+        "It came from another machine, so it is not loaded before an admin vouches for it\n"
+        f"Next: mlspine trust {version.model}:{version.version}"
+    )
 
 
 def _ref(version: ModelVersion) -> str:

@@ -6,7 +6,6 @@ Facts for people who come later. Nothing here names the machine.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 import pickle
 import platform
@@ -15,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,10 +30,11 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@]+@")
 
 
 class Code(NamedTuple):
-    """The state of the code, and the uncommitted difference as text while it is small ("" otherwise)."""
+    """The state of the code, the uncommitted difference as text while it is small ("" otherwise), the script."""
 
     state: CodeState
     diff: str
+    script: str = ""
 
 
 def code_state(folder: Path | None = None) -> Code:
@@ -46,7 +45,7 @@ def code_state(folder: Path | None = None) -> Code:
     folder = folder or Path.cwd()
     top = _git(folder, "rev-parse", "--show-toplevel").strip()
     if not top:
-        return Code(CodeState(), "")
+        return Code(CodeState(), "", script())
     root = Path(top)
     commit = _git(root, "rev-parse", "--verify", "HEAD").strip()
     diff = _git(root, "diff", "--no-ext-diff", "--no-color", "HEAD" if commit else "--cached")
@@ -57,7 +56,7 @@ def code_state(folder: Path | None = None) -> Code:
         dirty_digest=digest_bytes((diff + untracked).encode()) if diff or untracked else "",
     )
     text = diff + untracked
-    return Code(state, text if len(text.encode()) < DIFF_LIMIT_BYTES else "")
+    return Code(state, text if len(text.encode()) < DIFF_LIMIT_BYTES else "", script())
 
 
 def git_owner(folder: Path | None = None) -> str:
@@ -106,21 +105,6 @@ def platform_facts() -> dict[str, str]:
         "system": platform.system(),
         "machine": platform.machine(),
     }
-
-
-def describe_recipe(recipe: str | Path | Callable[..., Any] | None) -> dict[str, str]:
-    """The function or script that fits the model again: its name and the digest of its source."""
-    if recipe is None:
-        return {}
-    if callable(recipe):
-        name = f"{getattr(recipe, '__module__', '')}.{getattr(recipe, '__qualname__', type(recipe).__name__)}"
-        try:
-            source = inspect.getsource(recipe)
-        except (OSError, TypeError):
-            return {"name": name, "digest": ""}
-        return {"name": name, "digest": digest_bytes(source.encode())}
-    path = Path(recipe)
-    return {"name": path.as_posix(), "digest": digest_bytes(path.read_bytes()) if path.is_file() else ""}
 
 
 def _untracked_sources(root: Path) -> str:

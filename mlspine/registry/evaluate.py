@@ -22,6 +22,7 @@ from mlspine.core.errors import Invalid
 from mlspine.core.types import Columns, Metric, Scalar, Task
 from mlspine.data.manifest import overlap, row_digests, twin_share
 from mlspine.registry import folds as fold
+from mlspine.registry.fitted_rows import beyond_chance
 from mlspine.registry.flavors import Flavor, Outputs, Predictor, ask
 from mlspine.stats.score import LOWER_IS_BETTER, PRIMARY, measure
 
@@ -80,9 +81,7 @@ def refuse_overlap(fitted_on: Columns, held_out: Columns) -> None:
     known = row_digests(fitted_on)
     held = row_digests(held_out)
     repeated, rows = overlap(held, known), row_count(held_out)
-    by_chance = twin_share(known)
-    expected = rows * by_chance
-    if repeated > expected + 4.0 * math.sqrt(rows * by_chance * (1.0 - by_chance)):
+    if beyond_chance(repeated, rows, twin_share(known)):
         raise Invalid(
             f"{repeated:,} of {rows:,} holdout rows are among the rows the model was fitted on",
             hint="hold rows out before fitting, e.g. train_test_split(X, y), and fit on the first part only",

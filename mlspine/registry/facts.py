@@ -9,8 +9,9 @@ import msgspec
 from mlspine.core.columns import row_count
 from mlspine.data.schema import example_row, summarise
 from mlspine.registry import pickling
-from mlspine.registry.capture import Code, platform_facts, script
+from mlspine.registry.capture import Code, platform_facts
 from mlspine.registry.evaluate import Evaluation
+from mlspine.registry.recipe import GIVE_RECIPE, Written
 from mlspine.registry.recognise import questions
 from mlspine.registry.release import Built
 from mlspine.registry.rows import Table
@@ -24,7 +25,6 @@ class Said(NamedTuple):
     owner_assumed: bool
     source: str
     labels: str
-    recipe: dict[str, str]
     origin: str
 
 
@@ -39,6 +39,7 @@ class Found(NamedTuple):
     evaluation: Evaluation
     evaluated_s: float
     baseline: Baseline
+    recipe: Written
     left_behind: tuple[str, ...]
 
 
@@ -48,8 +49,8 @@ def captured(found: Found, said: Said) -> dict[str, Any]:
     facts = {
         "code": msgspec.to_builtins(found.code.state),
         "diff": found.code.diff,
-        "script": script(),
-        "recipe": said.recipe,
+        "script": found.code.script,
+        "recipe": {"kind": found.recipe.recipe.kind, "name": found.recipe.name},
         "data": {
             "digest": release.data,
             "rows": row_count(table.columns),
@@ -102,6 +103,8 @@ def _missing(found: Found, said: Said) -> list[str]:
     by_chance = [name for name, value in found.seeds["parameters"].items() if value is None]
     if by_chance:
         gaps.append(f"seed: {', '.join(by_chance)} left to chance, so a refit may differ; fix it before fitting")
+    if found.recipe.recipe.kind == "none":
+        gaps.append(f"recipe: a {found.recipe.name} cannot be fitted again without its author; {GIVE_RECIPE}")
     if not said.labels:
         gaps.append('labels: nobody said where the truth will come from; labels="PATH or SQL"')
     if not said.source:

@@ -15,12 +15,13 @@ import pickle
 import platform
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import cloudpickle
 
 from mlspine.core.errors import Invalid, MissingExtra
+from mlspine.registry.canonical import canonical
 
 PROTOCOL = 5
 _NAME_OF_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -90,6 +91,17 @@ def environment_lock(modules: Iterable[str]) -> dict[str, str]:
     return {"python": platform.python_version(), **dict(sorted(locked.items()))}
 
 
+def environment_like(lock: Mapping[str, str], modules: Iterable[str]) -> dict[str, str]:
+    """The distributions of an earlier lock, and those that own these modules, at the versions installed now.
+
+    Unlike `environment_lock` it does not depend on what this process happened to import.
+    """
+    owners = distributions()
+    names = {name for module in modules for name in owners.get(_top(module), ())} | set(lock) - {"python"}
+    versions = {name: version for name in sorted(names) if (version := distribution_version(name))}
+    return {"python": platform.python_version(), **versions}
+
+
 def distribution_version(name: str) -> str | None:
     """The installed version of a distribution, None when it is not installed."""
     try:
@@ -103,6 +115,18 @@ def freeze() -> dict[str, str]:
     # Each look at `metadata` parses the file again.
     read = [each.metadata for each in importlib.metadata.distributions()]
     return dict(sorted((_normal(each["Name"]), each["Version"]) for each in read if each["Name"]))
+
+
+def needed_by(distribution: str, installed: Mapping[str, str]) -> dict[str, str]:
+    """What a distribution requires, and what that requires in turn, of what is in `installed`."""
+    found: dict[str, str] = {}
+    waiting = {distribution}
+    while waiting:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            needs = {name for name in _requirements(waiting.pop()) if name in installed and name not in found}
+            found |= {name: installed[name] for name in needs}
+            waiting |= needs
+    return dict(sorted(found.items()))
 
 
 @functools.cache
@@ -152,7 +176,7 @@ def _dumps(value: Any, what: str) -> bytes:
             f"the {what} cannot be stored: {type(exc).__name__}: {str(exc)[:300]}",
             hint=f"keep open files, locks, connections and generators out of the {what}",
         ) from exc
-    return data
+    return canonical(data)
 
 
 @contextlib.contextmanager
@@ -166,6 +190,11 @@ def _by_value(names: list[str]) -> Iterator[None]:
     finally:
         for module in chosen:
             cloudpickle.unregister_pickle_by_value(module)
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module comes with an installed package or with Python, so that its name says what it is."""
+    return bool(module) and module not in ("__main__", "__mp_main__") and not _is_local(_top(module))
 
 
 def _is_local(module: str) -> bool:

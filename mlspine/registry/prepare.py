@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from mlspine.core.columns import Rebuild, row_count, take
 from mlspine.core.errors import Invalid
-from mlspine.core.ids import check_name
+from mlspine.core.ids import check_name, digest_bytes
 from mlspine.core.types import Columns, DatasetVersion, Metric, Signature, Struct, Tier
 from mlspine.data.manifest import table_digest
 from mlspine.data.schema import ColumnSummary, summarise
@@ -19,10 +20,12 @@ from mlspine.registry import capture, evaluate, pickling
 from mlspine.registry.evaluate import Evaluation
 from mlspine.registry.facts import Found, Said, captured, missing
 from mlspine.registry.files import ModelFile, load_model_file
+from mlspine.registry.fitted_rows import input_digests
 from mlspine.registry.flavors import Flavor, Outputs, Predictor, ask, identify, score_of, single_threaded
 from mlspine.registry.importance import influence
 from mlspine.registry.nulls import with_accepted_nulls
 from mlspine.registry.pickling import Pickled
+from mlspine.registry.recipe import Written, write_recipe
 from mlspine.registry.release import (
     Built,
     Parts,
@@ -90,13 +93,17 @@ def prepare(
     trust: bool = False,
     message: str | None = None,
     origin: str = "",
+    code: capture.Code | None = None,
+    environment: dict[str, str] | None = None,
 ) -> Prepared:
     """Evaluate a model honestly, take its baseline, and write the release.
 
     Touches no store. Arguments as in `mlspine.ship`; `model` may also be a `ModelFile`, or the path of one
-    (then `trust` vouches for it). Raises Invalid for what could not be served as it was fitted: an unfitted
-    model, answers that depend on the other rows of the batch, objects that cannot be stored, columns that
-    collide with the log's own, a holdout that was trained on.
+    (then `trust` vouches for it), and `recipe` the one an earlier release carries. code, environment: the code
+    behind the model and an earlier lock, where it is fitted again rather than shipped by its author. Raises
+    Invalid for what could not be served as it was fitted: an unfitted model, answers that depend on the other
+    rows of the batch, objects that cannot be stored, columns that collide with the log's own, a holdout that
+    was trained on.
     """
     check_name(name)
     if tier not in TIERS:
@@ -112,16 +119,17 @@ def prepare(
     importance = influence(answering.predict, table.input_columns, answering.flavor.task)
     baseline = _baseline(answering.flavor, table, held, evaluation, importance)
     stored = _store(answering, table)
-    code = capture.code_state()
+    code = code or capture.code_state()
     digest = table_digest(table.with_labels)
-    built = _build(releases_dir, answering, table, stored, digest, code.state, baseline)
+    written = write_recipe(recipe, model, transform=digest_bytes(stored.transform.data) if stored.transform else "")
+    lock = _lock(table, stored, environment)
+    built = _build(releases_dir, answering, table, stored, written, digest, code.state, lock, baseline)
     assumed_owner = "" if owner else capture.git_owner()
     said = Said(
         owner=owner or assumed_owner,
         owner_assumed=bool(assumed_owner),
         source=source or "",
         labels=labels or "",
-        recipe=capture.describe_recipe(recipe),
         origin=origin,
     )
     found = Found(
@@ -133,6 +141,7 @@ def prepare(
         evaluation=evaluation,
         evaluated_s=evaluated_s,
         baseline=baseline,
+        recipe=written,
         left_behind=stored.model.left_behind + (stored.transform.left_behind if stored.transform else ()),
     )
     return Prepared(
@@ -184,7 +193,7 @@ def _asked(model: Any, transform: Transform | None, table: Table) -> Answering:
         )
     few = np.unique(np.linspace(0, len(spread) - 1, min(len(spread), ASKED_ALONE_ROWS)).astype(np.int64))
     apart = _one_by_one(predict, sample, few)
-    wrong = _differing(apart, _at(together, few))
+    wrong = differing(apart, _at(together, few))
     if wrong:
         raise Invalid(
             f"the answer for a row depends on the rows sent with it, or on chance: {wrong} of {len(few)} rows"
@@ -241,8 +250,8 @@ def _at(outputs: Outputs, index: Array) -> Outputs:
     return Outputs(outputs.prediction[index], None if shares is None else shares[index])
 
 
-def _differing(given: Outputs, expected: Outputs) -> int:
-    """How many rows differ by more than rounding; a label counts where no probabilities tell."""
+def differing(given: Outputs, expected: Outputs) -> int:
+    """How many rows are answered differently, beyond rounding; a label counts where no probabilities tell."""
     if expected.probabilities is not None and given.probabilities is not None:
         if given.probabilities.shape != expected.probabilities.shape:
             return len(expected.prediction)
@@ -331,7 +340,7 @@ def _store(answering: Answering, table: Table) -> _Stored:
     if not row_count(rows):
         raise Invalid("every row of X holds an infinity", hint="replace infinities before fitting")
     outputs = again(rows)
-    wrong = _differing(outputs, answering.predict(rows))
+    wrong = differing(outputs, answering.predict(rows))
     if wrong:
         raise Invalid(
             f"stored and loaded again, the model answers {wrong} of {row_count(rows)} rows differently",
@@ -340,18 +349,25 @@ def _store(answering: Answering, table: Table) -> _Stored:
     return _Stored(model, transform, encode_recorded(rows, outputs, table.inputs))
 
 
+def _lock(table: Table, stored: _Stored, earlier: dict[str, str] | None) -> dict[str, str]:
+    modules = stored.model.modules | (stored.transform.modules if stored.transform else frozenset())
+    library = {"pandas": "pandas", "polars": "polars", "arrow": "pyarrow"}.get(table.inputs.container)
+    needed = modules | ({library} if library else set())
+    return pickling.environment_lock(needed) if earlier is None else pickling.environment_like(earlier, needed)
+
+
 def _build(
     releases_dir: Path,
     answering: Answering,
     table: Table,
     stored: _Stored,
+    recipe: Written,
     data: str,
     code: Any,
+    environment: dict[str, str],
     baseline: Baseline,
 ) -> Built:
     flavor = answering.flavor
-    modules = stored.model.modules | (stored.transform.modules if stored.transform else frozenset())
-    library = {"pandas": "pandas", "polars": "polars", "arrow": "pyarrow"}.get(table.inputs.container)
     return build_release(
         releases_dir,
         Parts(
@@ -359,9 +375,11 @@ def _build(
             transform=stored.transform.data if stored.transform else b"",
             baseline=encode_baseline(baseline),
             recorded=stored.recorded,
+            recipe=recipe.content,
+            fitted_rows=input_digests(table.input_columns, table.inputs).astype("<u8").tobytes(),
         ),
         signature=Signature(inputs=table.inputs, task=flavor.task, classes=flavor.classes, target=table.target),
-        environment=pickling.environment_lock(modules | ({library} if library else set())),
+        environment=environment,
         data=data,
         code=code,
         settings={
@@ -369,6 +387,7 @@ def _build(
             "method": flavor.method,
             "time": table.time_column,
             "key": table.key_column,
+            "recipe": msgspec.to_builtins(recipe.recipe),
         },
         thresholds={"min_rows": baseline.min_rows, "limits": baseline.limits},
         model_class=f"{type(answering.model).__module__}.{type(answering.model).__qualname__}",

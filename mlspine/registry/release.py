@@ -4,11 +4,13 @@
       MLmodel  requirements.txt  python_env.yaml  input_example.json    plain text, as MLflow reads them
       code/release_loader.py                                            how MLflow loads it
       model.pkl  transform.pkl                                          transform only if there is one
+      recipe.pkl  recipe.py                                             the function or script that fits it again
       mlspine/release.json                                              the release; its digest is the hash
       mlspine/baseline.bin  mlspine/recorded.json  mlspine/files.json
+      mlspine/fitted_rows.bin                                           digests of the rows it was fitted on
 
-The hash covers `release.json`, and through the digests in it the pickles, the baseline and the recorded
-predictions. `files.json` holds the digests of the other files, which follow from the release.
+The hash covers `release.json`, and through the digests in it the pickles, the recipe, the baseline and the
+recorded predictions. `files.json` holds the digests of the other files, which follow from the release.
 """
 
 from __future__ import annotations
@@ -34,16 +36,20 @@ RECORDED_ROWS = 100
 _RELEASE, _FILES = "mlspine/release.json", "mlspine/files.json"
 _BASELINE, _RECORDED = "mlspine/baseline.bin", "mlspine/recorded.json"
 _MODEL, _TRANSFORM = "model.pkl", "transform.pkl"
+FITTED_ROWS = "mlspine/fitted_rows.bin"
+_RECIPES = {"function": "recipe.pkl", "script": "recipe.py"}
 _LOADER = f"code/{mlmodel.LOADER}.py"
 
 
 class Parts(NamedTuple):
-    """The bytes of a release. `transform` is empty when there is none."""
+    """The bytes of a release. `transform` and `recipe` are empty when there is none."""
 
     model: bytes
     transform: bytes
     baseline: bytes
     recorded: bytes
+    recipe: bytes = b""
+    fitted_rows: bytes = b""
 
 
 class Built(NamedTuple):
@@ -111,13 +117,21 @@ def read_release(path: Path) -> Release:
         raise _corrupt(path, [f"{Path(exc.filename).relative_to(path)}: missing"]) from exc
     except msgspec.MsgspecError as exc:
         raise _corrupt(path, [f"{_RELEASE} or {_FILES}: not readable ({exc})"]) from exc
-    wanted = {**others, _MODEL: release.model, _BASELINE: release.baseline, _RECORDED: release.recorded}
-    if release.transform:
-        wanted[_TRANSFORM] = release.transform
+    wanted = {**others, **covered_files(release)}
     wrong = [f"{name}: {problem}" for name, digest in wanted.items() if (problem := _problem(path / name, digest))]
     if wrong:
         raise _corrupt(path, wrong)
     return release
+
+
+def covered_files(release: Release) -> dict[str, str]:
+    """Name and digest of each file whose content the hash vouches for; the others follow from them."""
+    covered = {_MODEL: release.model, _BASELINE: release.baseline, _RECORDED: release.recorded}
+    if release.transform:
+        covered[_TRANSFORM] = release.transform
+    if recipe := _recipe_file(release):
+        covered[recipe] = release.settings["recipe"]["digest"]
+    return covered
 
 
 def load_predictor(path: Path, release: Release, *, form: Literal["frame", "matrix"] = "frame") -> Predictor:
@@ -181,6 +195,26 @@ def flavor_of(release: Release) -> Flavor:
 def read_baseline_bytes(path: Path, release: Release) -> bytes:
     """The baseline as it was stored; `registry.baseline.read_baseline` reads it."""
     return _read(path, _BASELINE, release.baseline)
+
+
+def read_recipe_bytes(path: Path, release: Release) -> bytes:
+    """The function or script that fits the model again; `registry.refit` runs it. NotFound when there is none."""
+    name = _recipe_file(release)
+    if not name:
+        raise NotFound(f"release {path.name[:12]} carries no recipe of its own", hint="mlspine.ship(..., recipe=fit)")
+    return _read(path, name, release.settings["recipe"]["digest"])
+
+
+def read_fitted_rows(path: Path) -> np.ndarray[Any, np.dtype[np.uint64]] | None:
+    """Digests of the rows the model was fitted on; None for a release that does not carry them."""
+    listed = msgspec.json.decode((path / _FILES).read_bytes(), type=dict[str, str])
+    if FITTED_ROWS not in listed:
+        return None
+    return np.frombuffer(_read(path, FITTED_ROWS, listed[FITTED_ROWS]), dtype="<u8").astype(np.uint64)
+
+
+def _recipe_file(release: Release) -> str:
+    return _RECIPES.get(release.settings.get("recipe", {}).get("kind", ""), "")
 
 
 # ---------------------------------------------------------------- recorded predictions
@@ -252,7 +286,11 @@ def _contents(release: Release, name: str, parts: Parts, model_class: str) -> di
         "input_example.json": _input_example(parts.recorded, release.signature.inputs),
         _LOADER: (resources.files("mlspine.registry") / f"{mlmodel.LOADER}.py").read_bytes(),
     }
+    if parts.fitted_rows:
+        plain[FITTED_ROWS] = parts.fitted_rows
     pickles = {_MODEL: parts.model} | ({_TRANSFORM: parts.transform} if parts.transform else {})
+    if recipe := _recipe_file(release):
+        pickles[recipe] = parts.recipe
     digests = {each: digest_bytes(content) for each, content in plain.items()}
     return {
         **plain,

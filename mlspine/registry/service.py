@@ -14,12 +14,13 @@ from mlspine.core.public import public
 from mlspine.core.types import Actor, Metric, ModelVersion, Stage, Struct
 from mlspine.data.service import Data
 from mlspine.governance.service import Governance
-from mlspine.ports import Database, Transaction
+from mlspine.ports import BlobStore, Database, Transaction
 from mlspine.registry import store
 from mlspine.registry.baseline import read_baseline
 from mlspine.registry.pickling import distribution_version
 from mlspine.registry.prepare import Prepared
 from mlspine.registry.release import read_release, release_hash
+from mlspine.registry.shelf import Shelf
 from mlspine.stats.baseline import Baseline
 
 
@@ -43,12 +44,14 @@ class Registry:
         data: Data,
         governance: Governance,
         releases_dir: Path,
+        blobs: BlobStore | None = None,
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._db = db
         self._data = data
         self._governance = governance
         self._releases_dir = releases_dir
+        self._shelf = Shelf(releases_dir, blobs)
         self._clock = clock
 
     # ------------------------------------------------------------ ship
@@ -67,6 +70,7 @@ class Registry:
         release = read_release(path)
         if release_hash(release) != prepared.release_hash or release.data != prepared.dataset.digest:
             raise Invalid(f"{path} holds another release than was prepared", hint="ship the model again")
+        self._shelf.share(prepared.release_hash)
         with self._db.write() as tx:
             known = store.find_release(self._db, prepared.name, prepared.release_hash, self._releases_dir)
             if known is not None:
@@ -143,6 +147,7 @@ class Registry:
                 f"no model version {model}:{version}",
                 hint=f"versions: {numbers}; see: mlspine models {model}",
             )
+        self._shelf.here(found.release_hash)
         return found
 
     @public("read")
@@ -178,11 +183,12 @@ class Registry:
         found = store.find_by_hash(self._db, release_hash, self._releases_dir)
         if found is None:
             raise NotFound(f"no model version has release {release_hash[:SHORT_HASH]}", hint="mlspine models")
+        self._shelf.here(release_hash)
         return found
 
     def references_of(self, release_hash: str) -> Baseline:
         """The baseline of a release, whose `inputs` and `outputs` rows are counted on."""
-        path = self._releases_dir / release_hash
+        path = self._shelf.here(release_hash)
         return read_baseline(path, read_release(path))
 
     def has_baseline(self, version: ModelVersion) -> bool:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlspine.core.types import Columns
+from mlspine.registry.flavors import Outputs
+
 LATENCY_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_PLACE = re.compile(r"\A(?:rows\[\d+\]\.|columns\.)|\[\d+\]\Z")
 RECENT = 4096  # latencies kept for the quantiles of `observe`; a power of two
 
 
@@ -39,6 +45,7 @@ class Meter:
         self.call_rows = Histogram(ROWS_BOUNDS)
         self.rows = 0
         self.unanswerable = 0  # of the 503s, those of an endpoint rolled back to nothing
+        self.refused_fields: dict[str, int] = {}  # requests refused for what they held, by column at fault
         self._recent = array("d", bytes(8 * RECENT))
         self._seen = 0
 
@@ -48,6 +55,11 @@ class Meter:
         self.latency.add(seconds)
         self._recent[self._seen & (RECENT - 1)] = seconds
         self._seen += 1
+
+    def refused(self, problems: Iterable[str], names: Collection[str]) -> None:
+        """One request was refused; `problems` name columns by their paths, of which only `names` are counted."""
+        for field in {_field_of(problem) for problem in problems}.intersection(names):
+            self.refused_fields[field] = self.refused_fields.get(field, 0) + 1
 
     def called(self, rows: int) -> None:
         """The model was called once with so many rows."""
@@ -69,6 +81,7 @@ class Meter:
             "requests": self._seen,
             "failures": sum(count for code, count in self.codes.items() if code >= 500) - self.unanswerable,
             "refused": sum(count for code, count in self.codes.items() if 400 <= code < 500),
+            "refused_fields": dict(self.refused_fields),
             "codes": {str(code): count for code, count in sorted(self.codes.items())},
             "rows": self.rows,
             "model_calls": sum(self.call_rows.counts),
@@ -76,6 +89,35 @@ class Meter:
             "p95_s": p95,
             "p99_s": p99,
         }
+
+
+class Spending:
+    """What answering with one release at one endpoint takes: requests, rows, seconds inside the model's calls."""
+
+    __slots__ = ("calls_s", "requests", "rows")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.rows = 0
+        self.calls_s = 0.0
+
+    def answered(self, requests: int, rows: int) -> None:
+        """One call of the model answered so many requests."""
+        self.requests += requests
+        self.rows += rows
+
+    def around(self, predict: Callable[[Columns], Outputs]) -> Callable[[Columns], Outputs]:
+        """The same call, timed. By the wall: reading a thread's CPU time is a system call, this is none."""
+        now = time.perf_counter
+
+        def timed(columns: Columns) -> Outputs:
+            began = now()
+            try:
+                return predict(columns)
+            finally:
+                self.calls_s += now() - began
+
+        return timed
 
 
 class ReleaseInfo(NamedTuple):
@@ -143,6 +185,27 @@ def rss_bytes() -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def cpus() -> int:
+    """CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def process_cpu_s(pid: int) -> float:
+    """CPU time of another process since it started, 0 where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def _field_of(problem: str) -> str:
+    """The column a problem is about: "rows[3].temp: ...", "columns.temp[3]: ..." or "temp: ..." name temp."""
+    path = problem.partition(": ")[0]
+    return _PLACE.sub("", path)
 
 
 def _head(lines: list[str], name: str, kind: str, text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 from mlspine.core.types import Proof
 from mlspine.serving import runtime
 from mlspine.serving.batcher import Batcher, LoopBatcher, Record, WorkerBatcher
+from mlspine.serving.meter import Spending
 from mlspine.serving.plan import InLoopMark
 from mlspine.serving.worker import Worker
 
@@ -17,7 +18,7 @@ class Runner(Protocol):
     loaded: runtime.LoadedRelease
     proof: Proof
 
-    def batcher(self, record: Record, max_queue_rows: int) -> Batcher: ...
+    def batcher(self, record: Record, max_queue_rows: int, spending: Spending) -> Batcher: ...
 
     async def healthy(self) -> bool: ...
 
@@ -37,9 +38,9 @@ class LoopRunner:
         self.proof = proof
         self._predict = mark.around(loaded.predict, loaded.release_hash)
 
-    def batcher(self, record: Record, max_queue_rows: int) -> Batcher:
+    def batcher(self, record: Record, max_queue_rows: int, spending: Spending) -> Batcher:
         return LoopBatcher(
-            self._predict,
+            spending.around(self._predict),
             canned=self._canned,
             codec=self.loaded.codec,
             task=self.loaded.release.signature.task,
@@ -65,7 +66,8 @@ class WorkerRunner:
         self.proof = proof
         self._worker = worker
 
-    def batcher(self, record: Record, max_queue_rows: int) -> Batcher:
+    def batcher(self, record: Record, max_queue_rows: int, spending: Spending) -> Batcher:
+        # Not timed here: waiting for another process is no work, and that process has a CPU time of its own.
         return WorkerBatcher(
             self._worker.predict,
             canned=self._worker.healthy,

@@ -24,6 +24,7 @@ from mlspine.core.types import (
     PlannedRelease,
     ProcessState,
     Proof,
+    Spent,
 )
 from mlspine.serving import runtime
 from mlspine.serving.batcher import (
@@ -33,7 +34,7 @@ from mlspine.serving.batcher import (
     Request,
 )
 from mlspine.serving.endpoint import ServedEndpoint, SilentEndpoint
-from mlspine.serving.meter import Meter, ReleaseInfo, render, rss_bytes
+from mlspine.serving.meter import Meter, ReleaseInfo, Spending, cpus, process_cpu_s, render, rss_bytes
 from mlspine.serving.plan import InLoopMark
 from mlspine.serving.readiness import Readiness
 from mlspine.serving.recorder import Recorder, Source
@@ -41,6 +42,8 @@ from mlspine.serving.runner import LoopRunner, Runner, WorkerRunner
 from mlspine.serving.worker import DEADLINE_S, Worker
 
 log = logging.getLogger(__name__)
+
+MAX_SCRAPERS = 8  # different readers of /metrics that are told apart
 
 
 class Serving:
@@ -72,6 +75,8 @@ class Serving:
         self._changing = asyncio.Lock()
         self._runners: dict[str, Runner] = {}  # by release hash
         self._meters: dict[str, Meter] = {}
+        self._spending: dict[tuple[str, str], Spending] = {}  # by endpoint and release, for the life of the process
+        self._scrapes: dict[str, int] = {}
         self._endpoints: dict[str, ServedEndpoint | SilentEndpoint] = {}
         self._plan: Plan | None = None
         self._acknowledged: Acknowledgement | None = None
@@ -162,7 +167,29 @@ class Serving:
             spool_dropped_rows=self._recorder.dropped_rows,
             workers={release: runner.pid for release, runner in self._runners.items() if runner.pid},
             rss_bytes=rss_bytes(),
+            cpus=cpus(),
+            cpu_s=time.process_time(),
+            worker_cpu_s={
+                release: process_cpu_s(runner.pid) for release, runner in self._runners.items() if runner.pid
+            },
+            spent=tuple(
+                Spent(
+                    endpoint=endpoint,
+                    release_hash=release,
+                    requests=each.requests,
+                    rows=each.rows,
+                    calls_s=each.calls_s,
+                )
+                for (endpoint, release), each in self._spending.items()
+            ),
+            scrapes=dict(self._scrapes),
         )
+
+    def scraped(self, agent: str) -> None:
+        """Somebody read the metrics; `agent` is what it calls itself."""
+        product = agent.partition("/")[0][:40] or "unknown"
+        if product in self._scrapes or len(self._scrapes) < MAX_SCRAPERS:
+            self._scrapes[product] = self._scrapes.get(product, 0) + 1
 
     def metrics(self) -> str:
         """Prometheus text."""
@@ -253,12 +280,15 @@ class Serving:
             if isinstance(before, ServedEndpoint):
                 return before
             return SilentEndpoint(planned, meter, exc)
-        record = self._record(planned, planned.live, runner, meter)
-        batcher = runner.batcher(record, self._max_queue_rows)
+        spending = self._spending.setdefault((planned.name, planned.live.release_hash), Spending())
+        record = self._record(planned, planned.live, runner, meter, spending)
+        batcher = runner.batcher(record, self._max_queue_rows, spending)
         must_wait = self._recorder.is_full if planned.log_first and planned.log.enabled else None
         return ServedEndpoint(planned, planned.live, runner, meter, batcher, must_wait)
 
-    def _record(self, planned: PlannedEndpoint, live: PlannedRelease, runner: Runner, meter: Meter) -> Record:
+    def _record(
+        self, planned: PlannedEndpoint, live: PlannedRelease, runner: Runner, meter: Meter, spending: Spending
+    ) -> Record:
         time_column, key_column = runtime.logged_columns(runner.loaded.release)
         recording = self._recorder.recording(
             Source(
@@ -273,10 +303,12 @@ class Serving:
                 log_first=planned.log_first,
             )
         )
-        called = meter.called
+        called, spent = meter.called, spending.answered
 
         def record(requests: Sequence[Request], columns: Columns, answered: Answered) -> None:
-            called(len(answered.predictions))
+            rows = len(answered.predictions)
+            called(rows)
+            spent(len(requests), rows)
             recording(requests, columns, answered)
 
         return record

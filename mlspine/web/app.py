@@ -7,17 +7,25 @@ import logging
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from mlspine import __version__
+from mlspine.core.address import is_loopback, local_url
 from mlspine.core.errors import Invalid, MlspineError
+from mlspine.core.ids import now_ms
 from mlspine.core.types import Actor
-from mlspine.web.auth import actor_of
+from mlspine.governance import access
+from mlspine.remote import Whoami
+from mlspine.web.auth import Admission, Door, actor_in
 from mlspine.web.metrics import control_metrics
+from mlspine.web.pages import OPEN, Pages, wants_page
 from mlspine.web.rest_api import RestApi
-from mlspine.workspace import ROOMS, Workspace
+from mlspine.web.sessions import Sessions
+from mlspine.web.uploads import Uploads, upload_routes
+from mlspine.workspace import RELEASES, ROOMS, Workspace
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +33,21 @@ MAX_BODY_BYTES = 256 * 1024 * 1024  # label files travel in calls
 
 
 def make_app(workspace: Workspace, *, token: str, owner: Actor) -> Starlette:
-    """The ASGI app of the control process."""
+    """The ASGI app of the control process. token: the workspace's own, which stands for its owner."""
     api = RestApi({room: getattr(workspace, room) for room in ROOMS})
+    control = workspace.config.control
+    door = Door(token=token, owner=owner, tokens=workspace.tokens, host=control.host, names=control.names)
+    sessions = Sessions()
+    pages = Pages(workspace, door=door, sessions=sessions)
+    uploads = Uploads(
+        folder=workspace.path / "run" / "uploads",
+        releases_dir=workspace.path / RELEASES,
+        max_bytes=control.max_release_bytes,
+        clock=now_ms,
+    )
 
     async def call(request: Request) -> Response:
-        actor = actor_of(request.headers.get("authorization", ""), token=token, owner=owner)
+        actor = actor_in(request)
         body = _parse(await _read(request))
         payload = await run_in_threadpool(api.call, request.path_params["path"], body, actor)
         return Response(payload, media_type="application/json")
@@ -40,21 +58,39 @@ def make_app(workspace: Workspace, *, token: str, owner: Actor) -> Starlette:
     async def openapi(_: Request) -> Response:
         return _json(api.openapi(__version__))
 
-    async def metrics(_: Request) -> Response:
+    async def whoami(request: Request) -> Response:
+        return _json(_whoami(workspace, actor_in(request)))
+
+    async def metrics(request: Request) -> Response:
+        if request.state.actor is not None:
+            access.limit(request.state.actor, "metrics", {})
         text = await run_in_threadpool(control_metrics, workspace)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def home(_: Request) -> Response:
+    async def home(request: Request) -> Response:
+        if request.state.actor is not None:
+            access.limit(request.state.actor, "home", {})
         routes = {"api": "/api/<room>/<method>", "openapi": "/openapi.json", "metrics": "/metrics"}
         return _json({"name": "mlspine", "version": __version__, "workspace": str(workspace.path), "routes": routes})
 
     return Starlette(
         routes=[
-            Route("/", home),
+            *pages.routes(home=home),
             Route("/health/live", live),
             Route("/metrics", metrics),
             Route("/openapi.json", openapi),
+            Route("/api/whoami", whoami),
             Route("/api/{path:path}", call, methods=["POST"]),
+            *upload_routes(uploads, authorise=lambda request: access.authorise(actor_in(request), "uploads", "ship")),
+        ],
+        middleware=[
+            Middleware(
+                Admission,
+                door=door,
+                refuse=lambda request, exc: (pages.problem if wants_page(request) else _told)(request, exc),
+                token_of=sessions.token_of,
+                without_token=("/health/live", *OPEN),
+            )
         ],
         exception_handlers={MlspineError: _family_answer, Exception: _bug_answer},
     )
@@ -81,10 +117,32 @@ def _json(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
 
 
-async def _family_answer(_: Request, exc: Exception) -> Response:
+def _whoami(workspace: Workspace, actor: Actor) -> Whoami:
+    config = workspace.config
+    return Whoami(
+        name=actor.name,
+        kind=actor.kind,
+        role=actor.role,
+        scope=actor.scope,
+        version=__version__,
+        workspace=str(workspace.path),
+        predictions_url=local_url(config.serving.host, config.serving.port),
+        predictions_everywhere=not is_loopback(config.serving.host),
+        log=config.log,
+    )
+
+
+async def _family_answer(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, MlspineError)
+    return _told(request, exc)
+
+
+def _told(_: Request, exc: MlspineError) -> Response:
     told = {"code": exc.code, "message": exc.message, "hint": exc.hint, "details": list(exc.details)}
-    return _json({"error": told}, exc.http_status)
+    answer = _json({"error": told}, exc.http_status)
+    if exc.http_status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
 
 
 async def _bug_answer(request: Request, exc: Exception) -> Response:

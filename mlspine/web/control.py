@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -20,9 +21,12 @@ import msgspec
 import uvicorn
 
 from mlspine.control import ControlFile
+from mlspine.core.address import local_url
 from mlspine.core.errors import Conflict, MlspineError
 from mlspine.core.ids import now_ms
 from mlspine.core.logs import configure
+from mlspine.core.structs import learn_structs
+from mlspine.machines.pulse import Pulse
 from mlspine.scheduler import Scheduler
 from mlspine.web.app import make_app
 from mlspine.workspace import Workspace, this_actor
@@ -36,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     run = Path(options.workspace) / "run"
     run.mkdir(parents=True, exist_ok=True)
     configure(process="control")
+    learn_structs()
     lock = _take_lock(run)
     if lock is None:
         log.info("another control process holds this workspace")
@@ -58,24 +63,33 @@ def _serve(options: argparse.Namespace, run: Path) -> int:
     control = ControlFile(
         pid=os.getpid(),
         started_at_ms=now_ms(),
-        url=f"http://{workspace.config.control.host}:{options.control_port}",
+        url=local_url(workspace.config.control.host, options.control_port),
         token=secrets.token_urlsafe(32),
-        predictions_url=f"http://{workspace.config.serving.host}:{options.port}",
+        predictions_url=local_url(workspace.config.serving.host, options.port),
     )
     app = make_app(workspace, token=control.token, owner=this_actor())
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
     listener = _listen(workspace.config.control.host, options.control_port)
-    scheduler = Scheduler(workspace)
+    machines = workspace.machines
+    scheduler = Scheduler(workspace, leads=machines.leads, machine=machines.name if workspace.shared else "")
+    pulse = Pulse(machines)
+    machines.arrive(answered=bool(workspace.processes.observe()))
+    machines.beat()
+    pulse.start()
     _recover(workspace)
     # Whoever reads this file may call at once: the socket listens already, and callers wait in its queue.
     _write_private(run / "control.json", msgspec.json.encode(control))
     (run / "control.failed").unlink(missing_ok=True)
     scheduler.start()
+    # uvicorn ends on SIGTERM and then sends it once more to whoever handled it before: that must not end us here.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         server.run(sockets=[listener])
     finally:
         scheduler.stop()
+        pulse.stop()
         if (run / "stopping").exists():
+            workspace.advisor.meter()
             workspace.processes.remove()
             workspace.predictions.ingest()
         (run / "control.json").unlink(missing_ok=True)
@@ -87,7 +101,13 @@ def _recover(workspace: Workspace) -> None:
     """Bring the serving side back to what the store says, whatever happened while control was away."""
     if workspace.deployment.endpoints():
         workspace.processes.expect()
-        workspace.deployment.restore()
+        try:
+            workspace.deployment.restore()
+        except MlspineError as exc:
+            if not workspace.shared:
+                raise
+            # What another machine put live cannot be answered here; the schedule tries again and alerts.
+            log.error("the stored plan cannot be applied", extra={"why": str(exc)})
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -29,10 +29,11 @@ from typing import Any
 import uvicorn
 
 from mlspine.core import messages
+from mlspine.core.address import local_url
 from mlspine.core.config import ServingConfig, load_config
 from mlspine.core.errors import Conflict, MlspineError
 from mlspine.core.logs import configure
-from mlspine.core.types import Plan
+from mlspine.core.structs import learn_structs
 from mlspine.predictions.spool import SpoolWriter
 from mlspine.serving.plan import InLoopMark, PlanFile
 from mlspine.serving.process import (
@@ -72,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     process = f"inference-{options.index}"
     configure(process=process)
+    learn_structs()
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # callers sending garbage are no news
     # Models fitted on named columns remark on a plain matrix; parity was proved, so it is no news.
     warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")
@@ -105,7 +107,7 @@ async def serve(workspace: Path, process: str) -> None:
         deadline_s=config.deadline_s,
         max_queue_rows=config.max_queue_rows,
     )
-    api = InferenceApi(serving, base_url=base_url(plan), max_body_bytes=config.max_body_bytes)
+    api = InferenceApi(serving, base_url=local_url(plan.host, plan.port), max_body_bytes=config.max_body_bytes)
     commands = Commands(serving, recorder, stop.set)
     recorder.start()
     await commands.listen(messages.socket_path(run, process))
@@ -179,12 +181,6 @@ def listen(host: str, port: int) -> socket.socket:
         ) from exc
     listener.setblocking(False)
     return listener
-
-
-def base_url(plan: Plan) -> str:
-    """Where callers on this machine reach the plan's address."""
-    host = "127.0.0.1" if plan.host in ("0.0.0.0", "") else "[::1]" if plan.host == "::" else plan.host
-    return f"http://[{host}]:{plan.port}" if ":" in host and not host.startswith("[") else f"http://{host}:{plan.port}"
 
 
 def serving_config(workspace: Path) -> ServingConfig:

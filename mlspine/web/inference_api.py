@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from mlspine import __version__
-from mlspine.core.errors import MlspineError, NotFound, closest
+from mlspine.core.errors import Invalid, MlspineError, NotFound, closest
 from mlspine.core.ids import now_ms
 from mlspine.serving.batcher import Request
 from mlspine.serving.endpoint import ServedEndpoint, SilentEndpoint
@@ -126,6 +126,8 @@ class InferenceApi:
         except Exception as exc:  # noqa: BLE001 (told() logs what nobody foresaw)
             reply = told(exc, route.wire, scope)
             request_id = request_id or new_request_id(self._clock())
+            if isinstance(exc, Invalid) and isinstance(route.endpoint, ServedEndpoint):
+                route.endpoint.meter.refused(exc.details, route.endpoint.codec.schema.names)
         reply.headers.append((b"mlspine-request-id", request_id.encode()))
         reply.headers.extend(route.headers)
         route.endpoint.meter.answered(reply.status, self._timer() - began_s)
@@ -149,6 +151,8 @@ class InferenceApi:
                     headers=((b"allow", allowed.encode()),),
                 )
             assert isinstance(route, Page)
+            if scope["path"] == "/metrics":
+                self._serving.scraped(_user_agent(scope))
             return await route.answer()
         except Exception as exc:  # noqa: BLE001 (told() logs what nobody foresaw)
             return told(exc, wire, scope)
@@ -336,6 +340,10 @@ def _silence(endpoint: ServedEndpoint | SilentEndpoint) -> MlspineError:
 
 def _methods(route: Page | Predict) -> tuple[str, ...]:
     return ("GET", "HEAD") if route.method == "GET" else (route.method,)
+
+
+def _user_agent(scope: Scope) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"user-agent"), "")
 
 
 def _wire_of(path: str) -> type[Speaker]:

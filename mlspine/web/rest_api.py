@@ -11,6 +11,7 @@ import msgspec
 from mlspine.core.errors import FAMILY, NotFound, closest
 from mlspine.core.public import Surface, surface
 from mlspine.core.types import Actor
+from mlspine.governance import access
 from mlspine.remote import read_call
 
 
@@ -25,7 +26,10 @@ class RestApi:
         }
 
     def call(self, path: str, body: Any, actor: Actor) -> bytes:
-        """Run one call and encode its result; raises the error family, NotFound for an unknown path."""
+        """Run one call and encode its result; raises the error family, NotFound for an unknown path.
+
+        The one place every call passes: what the actor's role and scope do not allow is refused here.
+        """
         if path not in self._calls:
             near = closest(path, self._calls)
             raise NotFound(
@@ -33,7 +37,9 @@ class RestApi:
                 hint=f"did you mean /api/{near}?" if near else "see GET /openapi.json",
             )
         method, bound = self._calls[path]
+        access.authorise(actor, path, method.permission)
         arguments = read_call(method, body)
+        access.limit(actor, path, arguments)
         if method.takes_actor:
             arguments["actor"] = actor
         return msgspec.json.encode(bound(**arguments))

@@ -1,9 +1,12 @@
-"""What every Database must do. A backend joins by adding its factory to BACKENDS."""
+"""What every Database must do. A backend joins by adding its place to BACKENDS: a context for one test in which
+a factory opens the same store again and again."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,26 @@ from mlspine import migrations
 from mlspine.backends.sqlite import SqliteDatabase
 from mlspine.core.errors import Conflict
 from mlspine.ports import Database
+from tests.postgres import postgres_schema
 
-BACKENDS: dict[str, Callable[[Path], Database]] = {"sqlite": lambda folder: SqliteDatabase(folder / "store.db")}
+
+@contextlib.contextmanager
+def sqlite_file(folder: Path) -> Iterator[Callable[[], Database]]:
+    yield lambda: SqliteDatabase(folder / "store.db")
+
+
+@contextlib.contextmanager
+def fresh_schema(folder: Path) -> Iterator[Callable[[], Database]]:
+    with postgres_schema() as url:
+        from mlspine.backends.postgres import PostgresDatabase
+
+        yield lambda: PostgresDatabase(url)
+
+
+BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Callable[[], Database]]]] = {
+    "sqlite": sqlite_file,
+    "postgres": fresh_schema,
+}
 
 SCRIPTS = {
     "0001_first": """
@@ -38,13 +59,15 @@ class FailedError(Exception):
 def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Database]]:
     opened: list[Database] = []
 
-    def open_one() -> Database:
-        opened.append(BACKENDS[request.param](tmp_path))
-        return opened[-1]
+    with BACKENDS[request.param](tmp_path) as factory:
 
-    yield open_one
-    for database in opened:
-        database.close()
+        def open_one() -> Database:
+            opened.append(factory())
+            return opened[-1]
+
+        yield open_one
+        for database in opened:
+            database.close()
 
 
 @pytest.fixture
@@ -107,6 +130,32 @@ def test_upsert_and_returning_are_spoken(db: Database) -> None:
     assert rows == [{"size": 2}]
 
 
+def test_sums_of_whole_numbers_are_whole_and_averages_are_floats(db: Database) -> None:
+    for name, size in (("a", 1), ("b", 2)):
+        add(db, name, size)
+    row = db.read("select sum(size) as total, avg(size) as middle, count(*) as n from item")[0]
+    assert row == {"total": 3, "middle": 1.5, "n": 2}
+    assert isinstance(row["total"], int)
+    assert isinstance(row["middle"], float)
+
+
+def test_text_sorts_and_compares_by_bytes(db: Database) -> None:
+    for name in ("é", "b", "a-2", "A", "a1", "a", "a 3"):
+        add(db, name)
+    assert names(db) == ["A", "a", "a 3", "a-2", "a1", "b", "é"]
+    assert db.read("select min(name) as least from item where name > :floor", floor="Z") == [{"least": "a"}]
+
+
+def test_colons_and_percent_signs_in_texts_comments_and_casts_are_no_parameters(db: Database) -> None:
+    add(db, "100% :sure")
+    rows = db.read(
+        "select name, cast(7 % 4 as bigint) as rest -- 50 % :no\n from item"
+        " where name like '100% :s%' and name = :name /* :nor this, 5 % */",
+        name="100% :sure",
+    )
+    assert rows == [{"name": "100% :sure", "rest": 3}]
+
+
 # ---------------------------------------------------------------- transactions
 
 
@@ -165,6 +214,20 @@ def test_a_failure_inside_undoes_the_whole_even_when_it_was_caught(db: Database)
     assert names(db) == []
 
 
+def test_a_statement_that_failed_undoes_the_whole_even_when_it_was_caught(db: Database) -> None:
+    add(db, "known")
+
+    def change() -> None:
+        with db.write() as tx:
+            tx.execute("insert into item (name, size) values ('a', 1)")
+            with contextlib.suppress(Conflict):
+                tx.execute("insert into item (name, size) values ('known', 1)")
+
+    with pytest.raises(Conflict):
+        change()
+    assert names(db) == ["known"]
+
+
 def test_other_threads_do_not_see_or_join_an_open_transaction(db: Database) -> None:
     seen: list[list[str]] = []
 
@@ -203,6 +266,66 @@ def test_two_openings_of_one_store_see_each_other(open_database: Callable[[], Da
     assert names(db) == ["a"]
     add(db, "b")
     assert names(other) == ["a", "b"]
+
+
+# ---------------------------------------------------------------- locks
+
+
+def waiting_for(db: Database, name: str) -> tuple[threading.Thread, threading.Event]:
+    """A thread that waits for the lock, and the sign that it has got it."""
+    entered = threading.Event()
+
+    def enter() -> None:
+        with db.lock(name):
+            entered.set()
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    return thread, entered
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_lock_has_one_holder_over_threads_and_openings(
+    open_database: Callable[[], Database], db: Database, same: bool
+) -> None:
+    other = db if same else open_database()
+    with db.lock("log"):
+        with db.lock("log"):
+            thread, entered = waiting_for(other, "log")
+        assert not entered.wait(0.1)  # the inner one did not let go of the outer
+    thread.join(10)
+    assert entered.is_set()
+
+
+def test_locks_of_other_names_are_others(open_database: Callable[[], Database], db: Database) -> None:
+    with db.lock("log"):
+        thread, entered = waiting_for(open_database(), "judging")
+        thread.join(10)
+        assert entered.is_set()
+
+
+def test_an_error_inside_lets_go_of_the_lock(db: Database) -> None:
+    with pytest.raises(FailedError), db.lock("log"):
+        raise FailedError
+    thread, entered = waiting_for(db, "log")
+    thread.join(10)
+    assert entered.is_set()
+
+
+def test_reading_and_writing_go_on_under_locks(open_database: Callable[[], Database], db: Database) -> None:
+    with db.lock("judging"), db.lock("log"):
+        add(db, "a")
+        add(open_database(), "b")  # a lock keeps nobody from writing: it is its holders' agreement
+        assert names(db) == ["a", "b"]
+    add(db, "c")
+    assert names(db) == ["a", "b", "c"]
+
+
+def test_a_lock_is_taken_before_writing_never_inside(db: Database) -> None:
+    with pytest.raises(RuntimeError, match="before"), db.write(), db.lock("log"):
+        pass
+    with db.lock("log"), db.write(), db.lock("log"):
+        pass  # held already
 
 
 # ---------------------------------------------------------------- refusals

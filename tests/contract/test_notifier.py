@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import email.message
+import email.policy
 import http.server
+import io
 import json
 import logging
 import shlex
+import socketserver
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,9 +19,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from mlspine.backends.notify import CommandNotifier, WebhookNotifier, make_notifier
-from mlspine.core.errors import Invalid, Unavailable
+from mlspine.backends.notify import CommandNotifier, WebhookNotifier, check_notifier, make_notifier
+from mlspine.core.errors import Invalid, MissingExtra, Unavailable
 from mlspine.core.types import Alert
+
+# Apprise loads every plugin it has, and some of them import what Python is about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 ALERT = Alert(
     id="1",
@@ -147,7 +154,141 @@ def test_the_log_takes_the_alert_at_its_level(severity: Any, level: str, caplog:
     assert record.__dict__["why"] == "mean 1.0 -> 2.0"
 
 
-@pytest.mark.parametrize("text", ["", "ftp://x", "pager", "command:", "command:'", "http:///path"])
+@pytest.mark.parametrize("text", ["", "pager", "command:", "command:'", "http:///path", "://x", "slack://"])
 def test_what_is_no_sink_is_refused(text: str) -> None:
     with pytest.raises(Invalid):
         make_notifier(text)
+
+
+# ---------------------------------------------------------------- through Apprise
+
+
+class MailServer:
+    """A mail server on this machine that takes one message after another, as plain SMTP."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[list[str], email.message.EmailMessage]] = []
+        self.refuses = False
+        outer = self
+
+        class Conversation(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                to: list[str] = []
+                self.say("220 ready")
+                for line in self.rfile:
+                    word = line.decode().strip()
+                    if word.upper().startswith("QUIT"):
+                        self.say("221 bye")
+                        return
+                    if word.upper().startswith("RCPT TO:"):
+                        to.append(word[8:].strip(" <>"))
+                        self.say("550 no such mailbox secret-mailbox" if outer.refuses else "250 ok")
+                    elif word.upper() == "DATA":
+                        self.say("354 go on")
+                        text = b"".join(iter(self.rfile.readline, b".\r\n"))
+                        message = email.message_from_bytes(text, policy=email.policy.default)
+                        outer.received.append((to, message))
+                        self.say("250 taken")
+                    else:
+                        self.say("250 ok")
+
+            def say(self, text: str) -> None:
+                self.wfile.write(f"{text}\r\n".encode())
+
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Conversation)
+        self.port = self.server.server_address[1]
+
+
+@pytest.fixture
+def mail() -> Iterator[MailServer]:
+    mail = MailServer()
+    thread = threading.Thread(target=mail.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield mail
+    mail.server.shutdown()
+    mail.server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def our_log() -> Iterator[io.StringIO]:
+    """Everything that reaches the root logger, where the processes' own handler sits."""
+    text = io.StringIO()
+    handler, root = logging.StreamHandler(text), logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield text
+    root.setLevel(before)
+    root.removeHandler(handler)
+
+
+def test_json_goes_through_apprise_and_http_stays_ours(hook: Hook) -> None:
+    notifier = make_notifier(hook.url.replace("http://", "json://"))
+    notifier.send(ALERT)
+    ((kind, document),) = hook.received
+    assert kind == "application/json"
+    assert (document["title"], document["type"]) == ("churn: temp went up", "failure")
+    assert document["message"] == "CRITICAL: mean 1.0 -> 2.0\nNext: mlspine status churn"
+    assert notifier.name == "json:127.0.0.1"
+
+
+def test_mail_arrives_with_title_cause_and_command(mail: MailServer) -> None:
+    make_notifier(f"mailto://localhost:{mail.port}?from=mlspine@example.org&to=team@example.org").send(ALERT)
+    ((to, message),) = mail.received
+    assert to == ["team@example.org"]
+    assert message["Subject"] == "churn: temp went up"
+    body = message.get_body(("plain", "html"))
+    assert body is not None
+    assert "mean 1.0 -> 2.0" in body.get_content()
+    assert "mlspine status churn" in body.get_content()
+
+
+def test_a_mail_server_that_refuses_is_unavailable_without_any_secret(mail: MailServer, our_log: io.StringIO) -> None:
+    mail.refuses = True
+    url = f"mailto://localhost:{mail.port}?from=mlspine@example.org&to=secret-mailbox@example.org"
+    with pytest.raises(Unavailable) as caught:
+        make_notifier(url).send(ALERT)
+    assert str(caught.value).startswith("mailto:localhost")
+    assert "secret-mailbox" not in str(caught.value) + our_log.getvalue()
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_apprise_that_fails_says_why_and_no_secret(
+    hook: Hook, status: int, our_log: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hook.status = status
+    with pytest.raises(Unavailable, match=f"error={status}") as caught:
+        make_notifier(hook.url.replace("http://", "json://user:hunter22@")).send(ALERT)
+    told = str(caught.value) + our_log.getvalue() + "".join(capsys.readouterr())
+    assert "secret-token" not in told
+    assert "hunter22" not in told
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#ops", "slack"),
+        ("ntfy://a-topic-that-is-a-secret", "ntfy"),
+        ("tgram://123456789:abcdefg_hijklmnop/12315544", "tgram"),
+        ("mailtos://me:password@mail.example.org?to=you@example.org", "mailtos:mail.example.org"),
+        ("discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js", "discord"),
+    ],
+)
+def test_a_sink_is_called_by_scheme_and_server_at_most(url: str, name: str) -> None:
+    assert make_notifier(url).name == name
+    check_notifier(url)
+
+
+def test_a_url_that_apprise_cannot_read_is_refused_without_its_secret() -> None:
+    with pytest.raises(Invalid, match="cannot read the nosuch:// URL") as caught:
+        check_notifier("nosuch://hunter22/x")
+    assert "hunter22" not in str(caught.value)
+
+
+def test_without_apprise_the_sink_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    notifier = make_notifier("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ")
+    with pytest.raises(MissingExtra) as caught:
+        notifier.send(ALERT)
+    assert caught.value.hint == "pip install 'mlspine[alerts]'"

@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from mlspine import migrations
+from mlspine.backends.sqlite import SqliteDatabase
 from mlspine.core.config import Config
 from mlspine.core.types import ProcessState
+from mlspine.machines.service import LEASE_S, MISSING_AFTER_S, Machines
 from mlspine.scheduler import CHECK_EVERY_S, ErrorWindow, Scheduler
 
 
@@ -34,6 +43,10 @@ class Stage:
         self.config = Config()
         self.predictions = SimpleNamespace(ingest=self._ingest, housekeep=lambda: None)
         self.processes = SimpleNamespace(supervise=list, observe=self._observe)
+        self.feeds = SimpleNamespace(
+            pull_labels=list, check_sources=list, check_requests=list, run_due=list, watch_refusals=lambda *_: None
+        )
+        self.advisor = SimpleNamespace(meter=lambda *_: None, note=lambda: None)
         self.ingested = 0
         self.now_s = 0.0
         self.scheduler = Scheduler(self, clock_s=lambda: self.now_s)  # type: ignore[arg-type]
@@ -56,7 +69,9 @@ class Stage:
 
 def test_every_task_runs_at_first_and_then_when_it_is_due() -> None:
     stage = Stage()
-    assert stage.pass_time(0.0) == ["supervise", "ingest", "check", "health", "housekeep"]
+    first = stage.pass_time(0.0)
+    assert {"supervise", "ingest", "check", "health", "housekeep"} <= set(first)
+    assert {"pull labels", "check sources", "check requests", "schedules"} <= set(first)
     assert stage.pass_time(0.05) == []
     assert "check" in stage.pass_time(CHECK_EVERY_S)
 
@@ -69,6 +84,27 @@ def test_a_failing_task_becomes_one_alert_and_stops_no_other() -> None:
     stage.broken = False
     stage.pass_time(2.0)
     assert stage.monitoring.open == {}
+
+
+def test_a_feed_that_does_not_answer_holds_up_no_other_task() -> None:
+    stage = Stage()
+    answers, asked = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        asked.set()
+        answers.wait(30.0)
+
+    stage.feeds.pull_labels = wait
+    stage.scheduler = Scheduler(stage, clock_s=lambda: stage.now_s)  # type: ignore[arg-type]
+    stage.scheduler.start()
+    try:
+        assert asked.wait(30.0)
+        stage.now_s = 3600.0
+        while not stage.ingested:
+            asked.wait(0.01)
+    finally:
+        answers.set()
+        stage.scheduler.stop()
 
 
 def test_failed_answers_above_the_limit_alert_and_clear_when_they_cease() -> None:
@@ -98,3 +134,105 @@ def test_the_error_window_forgets_after_five_minutes_and_survives_a_restart() ->
     assert window.add("a", 390.0, 150, 10) == (150, 10)
     assert window.add("a", 401.0, 160, 10) == (60, 0)
     assert window.add("a", 410.0, 5, 1) == (5, 1)
+
+
+class Witness(Recorder):
+    """The monitoring of one machine of several: alerts are in the shared store, checks are told of."""
+
+    def __init__(self, alerts: dict[tuple[str, str], str], checked: Callable[[], None]) -> None:
+        self.open = alerts
+        self._checked = checked
+
+    def check(self) -> list[Any]:
+        self._checked()
+        return []
+
+
+class Fleet:
+    """Two machines on one store and one clock, each with a schedule; `did` says who did what for all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now_s = 1_000.0
+        self.db = SqliteDatabase(folder / "store.db")
+        self.db.migrate(migrations.scripts())
+        self.did: list[tuple[float, str]] = []
+        self.alerts: dict[tuple[str, str], str] = {}
+        self.stages: dict[str, Stage] = {}
+        self.machines: dict[str, Machines] = {}
+        for name in ("a", "b"):
+            self._add(name, folder)
+
+    def _add(self, name: str, folder: Path) -> None:
+        machines = Machines(
+            db=self.db, run_dir=folder / name, name=name, alone=False, clock=lambda: int(self.now_s * 1000)
+        )
+        machines.arrive(answered=False)
+        stage = Stage()
+        stage.deployment = SimpleNamespace(follow=lambda: False)
+        stage.machines = machines
+        stage.monitoring = Witness(self.alerts, lambda: self.did.append((self.now_s, name)))
+        stage.scheduler = Scheduler(stage, clock_s=lambda: self.now_s, leads=machines.leads, machine=name)  # type: ignore[arg-type]
+        self.stages[name], self.machines[name] = stage, machines
+
+    def live(self, seconds: float, *, alive: str = "ab") -> None:
+        """Half a second at a time: every living machine beats and does what is due."""
+        for _ in range(int(seconds * 2)):
+            self.now_s += 0.5
+            for name in alive:
+                self.machines[name].beat()
+                self.stages[name].scheduler.run_due()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(tmp_path)
+    yield made
+    made.db.close()
+
+
+def test_one_machine_does_what_is_done_for_all_and_another_goes_on_when_it_dies(fleet: Fleet) -> None:
+    fleet.live(20.0)
+    assert [name for _, name in fleet.did] == ["a"] * 4
+    died_at = fleet.now_s
+    fleet.live(30.0, alive="b")
+    fleet.live(20.0)  # a is back, and leaves it to b
+    later = fleet.did[4:]
+    assert {name for _, name in later} == {"b"}
+    assert later[0][0] - died_at <= LEASE_S + 1.0
+    gaps = [after - before for (before, _), (after, _) in itertools.pairwise(fleet.did)]
+    assert min(gaps) >= CHECK_EVERY_S  # never twice for one turn
+
+
+def test_a_clean_stop_hands_over_at_once(fleet: Fleet) -> None:
+    fleet.live(5.0)
+    fleet.machines["a"].leave()
+    fleet.live(1.0, alive="b")
+    assert [name for _, name in fleet.did] == ["a", "b"]
+
+
+def test_each_machine_ingests_for_itself(fleet: Fleet) -> None:
+    fleet.live(5.0)
+    assert fleet.stages["a"].ingested > 1
+    assert fleet.stages["b"].ingested > 1
+
+
+def test_an_alert_about_one_machine_is_not_cleared_by_the_other(fleet: Fleet) -> None:
+    a, b = fleet.stages["a"], fleet.stages["b"]
+    a.counters = {"requests": 200, "failures": 0, "p99_s": 0.01}
+    b.counters = {"requests": 200, "failures": 0, "p99_s": 0.01}
+    fleet.live(15.0)
+    b.counters = {"requests": 400, "failures": 50, "p99_s": 0.01}
+    b.broken = True
+    fleet.live(15.0)
+    assert fleet.alerts == {("churn", "errors@b"): "WARNING", ("", "task:ingest@b"): "CRITICAL"}
+
+
+def test_a_machine_that_falls_silent_is_told_until_it_is_heard_of_again(fleet: Fleet) -> None:
+    fleet.live(5.0)
+    fleet.live(MISSING_AFTER_S + 6.0, alive="a")
+    assert [cause.rpartition(":")[0] for _, cause in fleet.alerts] == ["machine:b"]
+    fleet.live(6.0)
+    assert fleet.alerts == {}
+    fleet.machines["b"].leave()
+    fleet.live(60.0, alive="a")
+    assert fleet.alerts == {}  # it was stopped on purpose

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlspine.backends.files import DRAFT_LIFE_S, FileBlobStore
-from mlspine.core.errors import Denied, Unavailable
+from mlspine.core.errors import Denied, Invalid, Unavailable
 
 
 def test_a_draft_of_a_killed_process_is_swept_and_a_fresh_one_is_left(tmp_path: Path) -> None:
@@ -43,3 +43,10 @@ def test_a_disk_that_takes_nothing_leaves_the_old_blob(
             blobs.put("a", b"new")
     assert blobs.get("a") == b"old"
     assert not any((tmp_path / ".drafts").iterdir())
+
+
+def test_a_key_inside_another_blob_is_refused(tmp_path: Path) -> None:
+    blobs = FileBlobStore(tmp_path)
+    blobs.put("a", b"")
+    with pytest.raises(Invalid, match=r"is a blob"):
+        blobs.put("a/b", b"")

@@ -76,8 +76,8 @@ def test_a_store_that_may_not_be_written_is_denied_with_the_command(tmp_path: Pa
     first.migrate(SCRIPTS)
     with first.write() as tx:  # what the file system says of a read-only mount, without needing one
         tx.read("pragma query_only = on")
-        with pytest.raises(Denied, match="cannot be written") as caught:
-            tx.execute("insert into item (name) values ('a')")
+    with pytest.raises(Denied, match="cannot be written") as caught:
+        insert(first, "a")
     first.close()
     assert "chmod u+w" in caught.value.hint
 

@@ -23,6 +23,14 @@ def test_help_and_import_load_nothing_heavy(code: str) -> None:
     assert done.stdout.split() == []
 
 
+def test_a_command_loads_only_what_commands_need() -> None:
+    """`mlspine status` is typed often: scipy.stats alone would double the time until it answers."""
+    unwanted = ("scipy.stats", "sklearn", "pandas", "pyarrow", "starlette", "uvicorn", "psycopg", "obstore", "apprise")
+    probe = f"import mlspine.control, sys\nprint(*[m for m in {unwanted!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_of_the_table_exists_and_shows_help_with_its_options(name: str) -> None:
     import click

@@ -30,6 +30,7 @@ def test_statuses_are_those_of_the_drawn_tree_and_exit_codes_differ() -> None:
         "conflict": 409,
         "invalid": 422,
         "denied": 403,
+        "unidentified": 401,
         "unavailable": 503,
         "missing_extra": 501,
         "corrupt": 500,

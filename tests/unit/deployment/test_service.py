@@ -91,6 +91,38 @@ def house(tmp_path: Path) -> House:
     return House(tmp_path)
 
 
+def refused_by_gate(house: House, version: int, *, verdict: str = "REFUSED") -> None:
+    release = house.registry.get("churn", version).release_hash
+    document = {"release": release, "verdict": verdict, "paragraph": f"churn:{version} does not pass the gate."}
+    house.governance.record_evidence("gate", "model:churn", ADA, passed=verdict == "PASSED", document=document)
+
+
+def test_a_version_the_promotion_gate_refused_is_promoted_with_a_warning_at_tier_low(house: House) -> None:
+    house.ship(1.0)
+    house.ship(0.1)
+    house.deployment.serve("churn:1", actor=ADA)
+    refused_by_gate(house, 2)
+    warned = house.deployment.promote("churn", 2, actor=ADA)
+    assert any("churn:2 does not pass the gate. Judge it again" in warning for warning in warned.warnings)
+    house.deployment.rollback("churn", actor=ADA)
+    refused_by_gate(house, 2, verdict="PASSED")  # only the newest verdict counts
+    assert house.deployment.promote("churn", 2, actor=ADA).warnings == ()
+
+
+def test_above_tier_low_the_promotion_gate_s_refusal_stops_a_promotion_but_no_way_back(house: House) -> None:
+    house.ship(1.0, tier="medium")
+    house.ship(0.1, tier="medium")
+    house.deployment.serve("churn:1", actor=ADA)
+    refused_by_gate(house, 2)
+    with pytest.raises(Denied) as denied:
+        house.deployment.promote("churn", 2, actor=ADA)
+    assert any("does not pass the gate" in detail for detail in denied.value.details)
+    refused_by_gate(house, 2, verdict="NOT_ESTIMABLE")
+    house.deployment.promote("churn", 2, actor=ADA)
+    refused_by_gate(house, 1)
+    assert house.deployment.rollback("churn", actor=ADA).revision.version == 1
+
+
 def test_a_failed_preparation_changes_nothing(house: House) -> None:
     house.ship()
     house.stand_in.broken = True

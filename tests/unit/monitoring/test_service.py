@@ -87,7 +87,7 @@ class World:
         self.rng = np.random.default_rng(1)
         self.db = SqliteDatabase(folder / "store.db")
         self.db.migrate(migrations.scripts())
-        governance = Governance(db=self.db)
+        self.governance = governance = Governance(db=self.db)
         self.registry = Registry(
             db=self.db, data=Data(db=self.db), governance=governance, releases_dir=shipped.releases
         )
@@ -117,6 +117,7 @@ class World:
             predictions=self.predictions,
             registry=self.registry,
             notifiers=sinks,
+            governance=self.governance,
             clock=self.clock,
             config=MonitoringConfig(**settings),
         )

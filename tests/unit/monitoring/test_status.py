@@ -6,6 +6,7 @@ from mlspine.core.types import (
     Alert,
     DriftReport,
     Endpoint,
+    FeedState,
     Interval,
     LogSettings,
     LogSummary,
@@ -15,7 +16,7 @@ from mlspine.core.types import (
     Proof,
     Revision,
 )
-from mlspine.monitoring.status import Facts, Speed, answer
+from mlspine.monitoring.status import Claim, Facts, Speed, answer
 
 NOW = 1_760_000_000_000
 
@@ -215,3 +216,47 @@ def test_measured_quality_replaces_the_figure_at_ship() -> None:
 def test_failures_above_the_limit_are_red() -> None:
     assert answer(with_(speed=Speed(requests=1000, failures=50))).infrastructure.state == "red"
     assert answer(with_(speed=Speed(requests=1000, failures=5))).infrastructure.state == "green"
+
+
+def feed(**changes: object) -> FeedState:
+    known = FeedState(model="churn", role="source", text="fresh/*.csv", said="declared", last_read_at_ms=NOW - 60_000)
+    return msgspec.structs.replace(known, **changes)
+
+
+def answered(**changes: object) -> Facts:
+    return with_(log=msgspec.structs.replace(LOG, rows=900, last_received_at_ms=NOW - 5000), **changes)
+
+
+def claim(facts: Facts, name: str) -> Claim:
+    told = answer(facts)
+    return next(each for each in (*told.questions, *told.checks) if each.name == name)
+
+
+def test_how_data_reaches_it_names_each_feed_and_when_it_was_read() -> None:
+    labels = feed(role="labels", text="truth.csv", last_read_at_ms=0)
+    told = claim(answered(feeds=(feed(), labels)), "how data reaches it")
+    assert told.state == "amber"
+    assert "fresh rows from fresh/*.csv, read 1 min ago; labels from truth.csv, not read yet" in told.evidence
+    assert claim(answered(feeds=(feed(),)), "how data reaches it").state == "green"
+
+
+def test_a_feed_with_a_problem_is_red_and_says_it() -> None:
+    told = claim(answered(feeds=(feed(problem="no file fresh/*.csv"),)), "how data reaches it")
+    assert (told.state, "fresh rows: no file fresh/*.csv" in told.evidence) == ("red", True)
+
+
+def test_a_fault_of_a_feed_is_a_fault_of_data_reliability() -> None:
+    alert = Alert(
+        id="1",
+        endpoint="churn",
+        cause="feed:source:temp",
+        severity="WARNING",
+        title="churn: temp is gone at the source of fresh rows",
+        why="",
+        action="",
+        opened_at_ms=1,
+        updated_at_ms=1,
+    )
+    told = claim(answered(alerts=(alert,), feeds=(feed(),)), "data reliability")
+    assert (told.state, told.evidence) == ("red", alert.title)
+    assert "the source was checked 1 min ago" in claim(answered(feeds=(feed(),)), "data reliability").evidence

@@ -129,11 +129,21 @@ def test_forgetting_is_in_the_ledger_by_a_digest_only(log: Log) -> None:
 def test_the_log_goes_on_after_forgetting(log: Log) -> None:
     log.answer(sample(2), keys=["anna", "ben"])
     log.predictions.forget("anna", actor=ME)
-    log.answer(sample(1), keys=["anna"])
+    log.answer(sample(1), keys=["anna"], received_at_ms=log.now_ms + 1)
     log.predictions.ingest()
     assert log.ask("select _key from log order by _key") == [["anna"], ["ben"]]
     assert log.predictions.ingest().damaged_bytes == 0
     assert log.reopen().ingest().rows == 0
+    assert balanced(log)
+
+
+def test_what_was_answered_before_forgetting_and_arrives_after_it_is_left_out(log: Log) -> None:
+    log.answer(sample(1), keys=["ben"])
+    log.predictions.forget("anna", actor=ME)
+    log.answer(sample(2), keys=["anna", "ben"], received_at_ms=log.now_ms)
+    log.answer(sample(1), keys=["anna"], received_at_ms=log.now_ms)
+    assert log.predictions.ingest().rows == 3
+    assert log.ask("select _key from log order by _key") == [["ben"], ["ben"]]
     assert balanced(log)
 
 

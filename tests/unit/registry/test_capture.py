@@ -106,16 +106,3 @@ def test_an_object_whose_parameters_fail_has_no_seeds() -> None:
             raise RuntimeError
 
     assert capture.seeds(Odd())["parameters"] == {}
-
-
-def test_a_recipe_is_named_and_digested(tmp_path: Path) -> None:
-    def refit() -> None:
-        """Fits again."""
-
-    by_function = capture.describe_recipe(refit)
-    assert by_function["name"].endswith("refit")
-    assert len(by_function["digest"]) == 64
-    (tmp_path / "fit.py").write_text("x = 1")
-    assert len(capture.describe_recipe(tmp_path / "fit.py")["digest"]) == 64
-    assert capture.describe_recipe("make train") == {"name": "make train", "digest": ""}
-    assert capture.describe_recipe(None) == {}

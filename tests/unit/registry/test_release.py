@@ -61,6 +61,7 @@ def test_the_directory_holds_what_it_should_and_its_name_is_its_hash(path: Path)
         "mlspine/baseline.bin",
         "mlspine/recorded.json",
         "mlspine/files.json",
+        "mlspine/fitted_rows.bin",
     }
     assert release_hash(read_release(path)) == path.name
     assert not list(path.parent.glob(".draft-*"))

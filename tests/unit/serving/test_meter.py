@@ -58,6 +58,16 @@ def test_quantiles_are_those_of_the_recent_requests() -> None:
     assert Meter().quantiles_s() == (0.0, 0.0, 0.0)
 
 
+def test_refusals_are_counted_once_a_request_for_each_column_at_fault() -> None:
+    meter = Meter()
+    meter.refused(
+        ["rows[0].temp: expected a number", "rows[17].temp: missing", "rows[2].a.b: missing"], ("temp", "a.b")
+    )
+    meter.refused(["columns.temp[3]: expected a number", "columns.other: missing", "body: too long"], ("temp", "a.b"))
+    meter.refused(["temp: missing (you sent 'tmp')"], ("temp", "a.b"))
+    assert meter.state()["refused_fields"] == {"temp": 3, "a.b": 1}
+
+
 def test_promtool_finds_nothing_to_say() -> None:
     need("promtool", shutil.which("promtool"), "not installed (Debian package prometheus)")
     text = metrics_of(busy_meter(), name='odd"name\\')

@@ -1,4 +1,4 @@
-"""One writer of the prediction log at a time, across threads and processes."""
+"""A lock on a file: one holder at a time, across threads and processes of one machine."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import IO
 
 
-class Turn:
-    """A lock on a file, entered with `with`; the thread that holds it may enter again.
+class FileLock:
+    """Entered with `with`; the thread that holds it may enter again.
 
     The system releases it when the process dies, so a kill never leaves it taken.
     """
@@ -19,7 +19,13 @@ class Turn:
         self._path = path
         self._threads = threading.RLock()
         self._depth = 0
+        self._owner = 0
         self._file: IO[bytes] | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this thread holds it."""
+        return self._owner == threading.get_ident()
 
     def __enter__(self) -> None:
         self._threads.acquire()
@@ -32,6 +38,7 @@ class Turn:
             self._release()
             raise
         self._depth += 1
+        self._owner = threading.get_ident()
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
@@ -40,7 +47,9 @@ class Turn:
         self._release()
 
     def _release(self) -> None:
-        if self._depth == 0 and self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._depth == 0:
+            self._owner = 0
+            if self._file is not None:
+                self._file.close()
+                self._file = None
         self._threads.release()
