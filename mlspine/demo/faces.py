@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mlspine import api
+from mlspine.advisor.service import Advised
 from mlspine.core.errors import Unavailable
 from mlspine.core.types import (
     Alert,
@@ -26,6 +27,7 @@ from mlspine.core.types import (
 )
 from mlspine.deployment.service import Switched
 from mlspine.governance.ledger import LedgerCheck
+from mlspine.retraining.service import Concluded
 
 COMMAND_TIMEOUT_S = 120
 REPORTS_READ = 10_000
@@ -60,6 +62,11 @@ class Commands:
         """Bring the previous release back."""
         return self._run(Switched, "rollback", self._endpoint, "--reason", reason)
 
+    def retrain(self, data: Path, *, target: str, message: str) -> Concluded:
+        """Fit again on the rows of a file by the recorded recipe, and put the result before the gate."""
+        rows = ["--data", str(data), "--target", target]
+        return self._run(Concluded, "retrain", self._endpoint, *rows, "--message", message)
+
     def check(self) -> list[DriftReport]:
         """Judge what waits."""
         return self._run(list[DriftReport], "check", self._endpoint)
@@ -88,6 +95,10 @@ class Commands:
     def verify_ledger(self) -> LedgerCheck:
         """The chain, recomputed."""
         return self._run(LedgerCheck, "ledger", "--verify")
+
+    def advise(self) -> Advised:
+        """What to do next, and what not yet."""
+        return self._run(Advised, "advise")
 
     def down(self) -> None:
         """Stop everything."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from mlspine.core.types import Interval, LedgerEntry, Severity, Struct
 
-Kind = Literal["ship", "serve", "alert", "labels", "quality", "promote", "rollback", "end"]
+Kind = Literal["ship", "serve", "alert", "labels", "quality", "retrain", "promote", "rollback", "end"]
 
 
 class Moment(Struct, frozen=True, kw_only=True):
@@ -180,6 +180,7 @@ class Story(Struct, frozen=True, kw_only=True):
     ledger: tuple[LedgerEntry, ...]
     ledger_intact: bool
     ledger_entries: int
+    advice: str  # the adviser's last word: the one next thing, and what not yet
     notes: tuple[str, ...]
     seconds: float
     seconds_by_step: dict[str, float]

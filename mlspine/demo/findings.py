@@ -164,7 +164,7 @@ def quality_rows(reports: Iterable[PerformanceReport], versions: dict[str, int])
 
 
 def quality_told(reports: Iterable[PerformanceReport]) -> list[Moment]:
-    """The first month in which measured quality was worth telling of."""
+    """The first month in which measured quality was worth telling of; [] while it holds what was promised."""
     told = sorted((report for report in reports if report.severity in _TOLD), key=lambda report: report.to_at_ms)
     return [
         Moment(at_ms=report.to_at_ms, kind="quality", title="Quality below what was promised", detail=report.why)

@@ -46,6 +46,7 @@ def render(story: Story) -> str:
         switches=_switches(story.switches),
         traffic=_traffic(story.traffic),
         ledger=_ledger(story),
+        advice=story.advice,
         notes=story.notes,
         steps=[{"name": name, "seconds": f"{taken:.1f} s"} for name, taken in story.seconds_by_step.items()],
         footer=_footer(story),

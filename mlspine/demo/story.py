@@ -47,6 +47,8 @@ from mlspine.demo.page import duration, measure, render
 from mlspine.demo.replay import Hammer, Outcome, by_hour, one_by_one, send
 from mlspine.demo.timeline import Progress, tell
 from mlspine.deployment.service import Switched
+from mlspine.registry.release import load_model, read_release
+from mlspine.retraining.service import Concluded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,8 +70,10 @@ NOTES = (
     " departure; their label never comes, so measured quality speaks of flights that arrived.",
     "A label can be known when the plane has landed, and is handed in with the month's file after that.",
     "Months are UTC: an evening in New York belongs to the next day, and that of 31 December is not sent.",
-    'The newer release keeps the winter it was first fitted on. "Newest only" is the same model fitted on'
-    " April to mid-July alone, never shipped: what forgetting the winter would have cost, or gained.",
+    "The retraining has every flight that had landed by then: the older three quarters are fitted on, the newest"
+    " quarter judges, and neither release was fitted on it.",
+    'The newer release keeps the winter it was first fitted on. "Newest only" is the same model fitted without'
+    " January to March, never shipped: what forgetting the winter would have cost, or gained.",
     "Intervals of monthly quality treat flights as independent; those of the gain resample whole days.",
 )
 
@@ -83,8 +87,14 @@ class Fit(NamedTuple):
     holdout: str
 
 
+class Renewed(NamedTuple):
+    """When the model was fitted again (ISO date, UTC), and on which flights."""
+
+    end: str
+    fitted: pd.DataFrame
+
+
 FIRST = Fit("2013-03-18", "2013-04-01", "January to mid-March", "18 to 31 March")
-SECOND = Fit("2013-07-18", "2013-08-01", "January to mid-July", "18 to 31 July")
 ALL_LANDED = "2014-01-03"  # the last flight of the year has arrived
 MONTHS = (*(f"2013-{month:02}-01" for month in range(4, 13)), YEAR[2])
 
@@ -141,6 +151,7 @@ class Director:
         self._sent = 0  # flights of the year sent so far, in order
         self._labels_sent = 0
         self._labelled_until = YEAR[1]
+        self._renewed: Renewed | None = None
         self._url = ""
         self._running = False
 
@@ -155,9 +166,9 @@ class Director:
         first_answer_s = time.perf_counter() - fitted_s
         for start, end in itertools.pairwise(MONTHS):
             self._replay_month(start, end)
-            if end == SECOND.end:
-                self._ship(SECOND)
-                self._replace()
+            fallen = self._renewed is None and findings.quality_told(self._commands.quality_by_month())
+            if fallen and end != YEAR[2]:
+                self._retrain(end)
         with self._step("the last outcomes") as bar:
             self._label_until(ALL_LANDED)
             bar.say(f"{self._labels_sent:,} labels in all")
@@ -255,9 +266,43 @@ class Director:
             self._sent = stop
             bar.say(f"{len(rows):,} flights, {outcome.failed:,} failed")
 
+    def _retrain(self, end: str) -> None:
+        """Fit again on every flight that has landed, and replace the release when the gate lets the new one pass."""
+        began_s = time.perf_counter()
+        with self._step("retrain, and the gate") as bar:
+            file = self._commands.workspace / "landed.csv"
+            landed = between(self._flights, YEAR[0], end)
+            landed = landed[landed[ARRIVED] < _moment(end)]
+            landed[[*FEATURES, KEY, TIME, TARGET]].astype({TARGET: "int64"}).to_csv(file, index=False)
+            concluded = self._commands.retrain(file, target=TARGET, message="the labels showed a fall")
+            file.unlink()
+            bar.say(f"{concluded.verdict.status.lower()}: {_gain_text(concluded)}")
+        self._tell(_ms(end), "retrain", _retrained_title(concluded), concluded.verdict.paragraph)
+        if not concluded.staged or concluded.attempt is None:
+            return
+        version, path = concluded.version, Path(concluded.version.path)
+        # Flights are in the order of time: the older ones were fitted on, the newer ones judged.
+        fitted, judged = landed.iloc[: concluded.attempt.rows], landed.iloc[concluded.attempt.rows :]
+        self._renewed = Renewed(end, fitted)
+        self._models.append(load_model(path, read_release(path)))
+        self._shipped.append(
+            Shipped(
+                version=version.version,
+                release_hash=version.release_hash,
+                fitted_on=f"January to {_day_text(fitted[TIME].iloc[-1])}",
+                fitted_rows=len(fitted),
+                holdout=f"{_day_text(judged[TIME].iloc[0])} to {_day_text(judged[TIME].iloc[-1])}",
+                holdout_rows=len(judged),
+                metric=version.metric.name if version.metric else "",
+                quality=version.metric.interval if version.metric else None,
+                seconds=time.perf_counter() - began_s,
+            )
+        )
+        self._replace()
+
     def _replace(self) -> None:
         """Promote the newer release under load, roll back under load as a drill, and promote it for good."""
-        self._switch("promote", lambda: self._commands.promote(2, reason="fitted on newer months"))
+        self._switch("promote", lambda: self._commands.promote(2, reason="it passed the gate"))
         self._switch("rollback", lambda: self._commands.rollback(reason="drill: is the way back open?"))
         with self._step("promote release 2 for good", into="two switches under load"):
             self._commands.promote(2, reason="drill passed")
@@ -320,6 +365,7 @@ class Director:
             reports = self._commands.reports()
             entries, verified = self._commands.ledger(), self._commands.verify_ledger()
             comparison = self._compare()
+            advised = self._commands.advise()
             bar.say(f"{len(findings.judged(reports)):,} judged windows, {len(alerts):,} alerts")
         alert = findings.first_alert(reports)
         traffic = self._traffic(log)
@@ -347,6 +393,7 @@ class Director:
             ledger=tuple(entries[-20:]),
             ledger_intact=verified.intact,
             ledger_entries=verified.entries,
+            advice=advised.line,
             notes=NOTES,
             seconds=time.perf_counter() - self._begun_s,
             seconds_by_step=dict(self._steps),
@@ -356,9 +403,11 @@ class Director:
 
     def _compare(self) -> tuple[Comparison, ...]:
         """Both releases on the flights since the second, beside a model that never saw the winter."""
-        newer = split(self._flights, start=YEAR[1], holdout_from=SECOND.holdout_from, end=SECOND.end)
-        newest = build_model().fit(newer.X[list(FEATURES)], newer.y)
-        later = between(self._flights, SECOND.end, YEAR[2])
+        if self._renewed is None:
+            return ()
+        newer = self._renewed.fitted[self._renewed.fitted[TIME] >= _moment(YEAR[1])]
+        newest = build_model().fit(newer[list(FEATURES)], newer[TARGET].astype("int64"))
+        later = between(self._flights, self._renewed.end, YEAR[2])
         scores = [model.predict_proba(later[list(FEATURES)])[:, 1] for model in (*self._models, newest)]
         return findings.compare(later, first=scores[0], second=scores[1], newest=scores[2])
 
@@ -433,6 +482,28 @@ def _quality_text(version: ModelVersion) -> str:
     if metric is None or metric.interval is None:
         return "quality not estimable"
     return f"{measure(metric.name)} {spell(metric.interval)}"
+
+
+def _retrained_title(concluded: Concluded) -> str:
+    passed = "the gate lets it pass" if concluded.staged else "the gate keeps it back"
+    return f"The labels showed a fall: fitted again, and {passed}"
+
+
+def _gain_text(concluded: Concluded) -> str:
+    gain = concluded.verdict.comparison.gain
+    if gain.interval is None:
+        return "no gain could be measured"
+    return f"{measure(gain.metric)} {gain.interval.value:+.3f} at least {gain.interval.lo:+.3f} on {gain.rows:,} rows"
+
+
+def _moment(date: str) -> pd.Timestamp:
+    import pandas as pd
+
+    return pd.Timestamp(date, tz="UTC")
+
+
+def _day_text(at: pd.Timestamp) -> str:
+    return f"{at.day} {at:%B}"
 
 
 def _proof_text(switched: Switched) -> str:

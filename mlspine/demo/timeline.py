@@ -18,6 +18,7 @@ _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", 
 _DOTS = {
     "ship": "blue",
     "serve": "blue",
+    "retrain": "blue",
     "promote": "yellow",
     "rollback": "bold",
     "alert": "red",
@@ -43,6 +44,7 @@ def tell(story: Story, *, colour: bool = False) -> str:
         _alerts(story, paint),
         _switches(story, paint),
         _closing(story),
+        _heading("What to do next", paint) + "\n" + _wrap(story.advice),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 

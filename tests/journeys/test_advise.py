@@ -18,6 +18,7 @@ import mlspine; mlspine.ship(model, X, y, name="progression")
 CUSTOMER = {"monthly charge": 60.0, "tenure": 5, "contract": "month"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_second_deployment_costs_less_and_status_says_what_is_next(desk: Desk) -> None:
     ship_churn(desk)

@@ -37,6 +37,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_batches_equal_requests_and_feeds_run_by_themselves(desk: Desk) -> None:
     desk.env["MLSPINE_FEEDS__LABELS_EVERY_S"] = "0.5"

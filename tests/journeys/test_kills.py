@@ -48,6 +48,7 @@ def _check(done: list[Round]) -> None:
         assert each.ledger_intact, each
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_three_kills_lose_nothing_that_was_safe(desk: Desk) -> None:
     done = rounds(desk, 3, seed=1)

@@ -149,6 +149,7 @@ def test_wrong_expired_and_too_weak_tokens_are_refused_with_what_is_missing(serv
     assert '"eve" is revoked' in laptop.mlspine("models", check=False).err
 
 
+@pytest.mark.long
 def test_a_client_killed_in_mid_upload_continues_when_it_ships_again(server: Desk, laptop: Desk) -> None:
     dev = token(server, "dev", "developer")
     line = StallingLine(server.control_port, stall_after=10_000_000)

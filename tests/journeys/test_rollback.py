@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.desk import Desk, ship_churn
 from tests.journeys.kills import Callers
 
@@ -43,6 +45,7 @@ def test_shipping_the_same_again_returns_the_same_version(desk: Desk) -> None:
     assert [version["version"] for version in desk.mlspine("models", "churn", "--json").json] == [1]
 
 
+@pytest.mark.long
 def test_a_second_model_of_another_kind_leaves_the_first_endpoint_undisturbed(desk: Desk) -> None:
     ship_churn(desk)
     desk.mlspine("serve", "churn")

@@ -137,6 +137,7 @@ def test_ctrl_c_in_the_foreground_is_an_orderly_end(desk: Desk) -> None:
     assert end(process, signal.SIGINT)[0] == 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_after_a_reboot_the_unit_serves_the_same_revision(desk: Desk) -> None:
     ship_churn(desk)

@@ -163,6 +163,7 @@ def story(*, name: str = "temp", **changes: object) -> Story:
             ),
         ),
         ledger_intact=True,
+        advice=f"next: {name}",
         ledger_entries=6,
         notes=(name,),
         seconds=71.0,
