@@ -277,7 +277,8 @@ class Director:
             concluded = self._commands.retrain(file, target=TARGET, message="the labels showed a fall")
             file.unlink()
             bar.say(f"{concluded.verdict.status.lower()}: {_gain_text(concluded)}")
-        self._tell(_ms(end), "retrain", _retrained_title(concluded), concluded.verdict.paragraph)
+        told = concluded.verdict.paragraph.replace(str(file), file.name)
+        self._tell(_ms(end), "retrain", _retrained_title(concluded), told)
         if not concluded.staged or concluded.attempt is None:
             return
         version, path = concluded.version, Path(concluded.version.path)
