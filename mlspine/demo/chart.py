@@ -14,8 +14,9 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 from mlspine.core.types import Interval
-from mlspine.demo.figures import Comparison, MonthQuality
+from mlspine.demo.figures import MonthQuality
 
+FLAG_STEP_PX = 16  # flags a month apart would run into each other on one line
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
@@ -24,6 +25,13 @@ class Flag(NamedTuple):
 
     at_ms: int
     text: str
+
+
+class Stayed(NamedTuple):
+    """What the first release scores in a month in which another one answered."""
+
+    month: str
+    value: float
 
 
 class Axis(NamedTuple):
@@ -40,20 +48,20 @@ class Axis(NamedTuple):
 def quality_chart(
     quality: Sequence[MonthQuality],
     *,
-    stayed: Sequence[Comparison] = (),
+    stayed: Sequence[Stayed] = (),
     band: Interval | None = None,
     flags: Sequence[Flag] = (),
 ) -> Markup:
     """The chart as one block of HTML. `quality` must hold at least one measured month.
 
-    stayed: months in which the first release was measured although another one answered, drawn dashed.
+    stayed: drawn dashed.
     band: quality at ship, drawn as a stripe.
     """
     measured = [(row, row.quality) for row in quality if row.quality is not None]
     months = sorted({row.month for row in quality} | {row.month for row in stayed})
     drawn = [end for _, interval in measured for end in (interval.lo, interval.hi)]
     drawn += [band.lo, band.hi] if band else []
-    axis = _axis(drawn + [row.first.value for row in stayed])
+    axis = _axis(drawn + [row.value for row in stayed])
     shapes = [_stripe(axis, band)] if band else []
     shapes += [_line(0, axis.per_cent(mark), 100, axis.per_cent(mark), "var(--line)") for mark in axis.marks]
     words = [
@@ -64,12 +72,13 @@ def quality_chart(
         Markup('<span class="x" style="left:{}%">{}</span>').format(_middle(i, months), month_name(month))
         for i, month in enumerate(months)
     ]
-    shapes += [_dashed([(_middle(months.index(row.month), months), axis.per_cent(row.first.value)) for row in stayed])]
-    for flag in flags:
+    shapes += [_dashed([(_middle(months.index(row.month), months), axis.per_cent(row.value)) for row in stayed])]
+    for level, flag in enumerate(flags):
         x = _date_position(flag.at_ms, months)
         shapes.append(_line(x, 0, x, 100, "var(--soft)", dash="3 3"))
         side = " left" if x > 60 else ""
-        words.append(Markup('<span class="flag{}" style="left:{}%">{}</span>').format(side, x, flag.text))
+        style = f"left:{x}%;top:{level * FLAG_STEP_PX - 2}px"
+        words.append(Markup('<span class="flag{}" style="{}">{}</span>').format(side, style, flag.text))
     for index, (row, interval) in enumerate(measured):
         x = _middle(months.index(row.month), months) + _aside(row, quality, months)
         style = f"v{1 if row.version == 1 else 2}"

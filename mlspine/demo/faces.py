@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 
 from mlspine import api
 from mlspine.advisor.service import Advised
+from mlspine.core.columns import to_columns
 from mlspine.core.errors import Unavailable
 from mlspine.core.types import (
     Alert,
@@ -27,10 +29,13 @@ from mlspine.core.types import (
 )
 from mlspine.deployment.service import Switched
 from mlspine.governance.ledger import LedgerCheck
+from mlspine.registry.flavors import score_of
+from mlspine.registry.release import load_predictor, read_release
 from mlspine.retraining.service import Concluded
 
 COMMAND_TIMEOUT_S = 120
 REPORTS_READ = 10_000
+Array = np.ndarray[Any, np.dtype[Any]]
 T = TypeVar("T")
 
 
@@ -62,10 +67,9 @@ class Commands:
         """Bring the previous release back."""
         return self._run(Switched, "rollback", self._endpoint, "--reason", reason)
 
-    def retrain(self, data: Path, *, target: str, message: str) -> Concluded:
-        """Fit again on the rows of a file by the recorded recipe, and put the result before the gate."""
-        rows = ["--data", str(data), "--target", target]
-        return self._run(Concluded, "retrain", self._endpoint, *rows, "--message", message)
+    def retrain(self, *, message: str) -> Concluded:
+        """Fit again on the declared source by the recipe of the release in Production, and ask the gate."""
+        return self._run(Concluded, "retrain", self._endpoint, "--message", message)
 
     def check(self) -> list[DriftReport]:
         """Judge what waits."""
@@ -97,7 +101,7 @@ class Commands:
         return self._run(LedgerCheck, "ledger", "--verify")
 
     def advise(self) -> Advised:
-        """What to do next, and what not yet."""
+        """What to add next, and what not yet."""
         return self._run(Advised, "advise")
 
     def down(self) -> None:
@@ -111,6 +115,18 @@ class Commands:
             return list(opened.monitoring.reports(self._endpoint, limit=REPORTS_READ))
         finally:
             opened.close()
+
+    def scores(self, version: int, rows: Any) -> Array:
+        """What a release gives each of these rows, whether or not it was asked then; shape (n,)."""
+        opened = api.open(self.workspace)
+        try:
+            path = Path(opened.registry.get(self._endpoint, version).path)
+        finally:
+            opened.close()
+        release = read_release(path)
+        scores = score_of(load_predictor(path, release)(to_columns(rows)[0]), release.signature.task)
+        assert scores is not None  # the demo's model is a classifier with probabilities
+        return scores
 
     def _run(self, kind: type[T], *words: str) -> T:
         return msgspec.json.decode(self._said(*words), type=kind)

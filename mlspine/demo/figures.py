@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from mlspine.advisor.service import Advised
 from mlspine.core.types import Interval, LedgerEntry, Severity, Struct
 
 Kind = Literal["ship", "serve", "alert", "labels", "quality", "retrain", "promote", "rollback", "end"]
@@ -35,6 +36,25 @@ class Shipped(Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+class Renewal(Struct, frozen=True, kw_only=True):
+    """One `mlspine retrain` and what the gate said of it. gain: the 90% interval the gate decides by."""
+
+    at_ms: int
+    version: int
+    release_hash: str
+    fitted_rows: int
+    verdict: str
+    passed: bool
+    metric: str
+    candidate: float
+    production: float
+    gain: Interval | None
+    judged_rows: int
+    paragraph: str
+    quality: Interval | None  # of the release, in the metric of the months, on the rows that judged it
+    seconds: float
+
+
 class MonthQuality(Struct, frozen=True, kw_only=True):
     """Measured quality of one release in one month of event time (UTC), from labels that arrived."""
 
@@ -48,17 +68,18 @@ class MonthQuality(Struct, frozen=True, kw_only=True):
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """What both releases score on the same labelled flights of one month, computed afterwards, not served.
+    """What the first release and the renewed one score on the same labelled flights of one month, afterwards.
 
-    newest: the same model fitted on the newest months alone, never shipped.
+    gain: second minus first, paired. f1: of the answer "late" (first, second), which is what the gate judges.
     """
 
     month: str
     rows: int
     first: Interval
     second: Interval
-    newest: Interval
-    gain: Interval  # second minus first, paired
+    gain: Interval
+    f1: tuple[float, float]
+    f1_gain: Interval
 
 
 class DriftCell(Struct, frozen=True, kw_only=True):
@@ -166,6 +187,7 @@ class Story(Struct, frozen=True, kw_only=True):
 
     flights: int
     shipped: tuple[Shipped, ...]
+    renewals: tuple[Renewal, ...]
     first_answer_s: float  # machine time from the start of ship to the first answered request
     moments: tuple[Moment, ...]
     quality: tuple[MonthQuality, ...]
@@ -180,7 +202,7 @@ class Story(Struct, frozen=True, kw_only=True):
     ledger: tuple[LedgerEntry, ...]
     ledger_intact: bool
     ledger_entries: int
-    advice: str  # the adviser's last word: the one next thing, and what not yet
+    advised: Advised
     notes: tuple[str, ...]
     seconds: float
     seconds_by_step: dict[str, float]

@@ -27,8 +27,11 @@ from mlspine.demo.figures import (
     Moment,
     MonthQuality,
     MonthTraffic,
+    Renewal,
 )
 from mlspine.demo.flights import ARRIVED, TARGET, TIME
+from mlspine.governance.promotion import NAMES
+from mlspine.retraining.service import Concluded
 from mlspine.stats.interval import bootstrap
 
 if TYPE_CHECKING:
@@ -164,12 +167,33 @@ def quality_rows(reports: Iterable[PerformanceReport], versions: dict[str, int])
 
 
 def quality_told(reports: Iterable[PerformanceReport]) -> list[Moment]:
-    """The first month in which measured quality was worth telling of; [] while it holds what was promised."""
+    """The first month in which measured quality was worth telling of."""
     told = sorted((report for report in reports if report.severity in _TOLD), key=lambda report: report.to_at_ms)
     return [
         Moment(at_ms=report.to_at_ms, kind="quality", title="Quality below what was promised", detail=report.why)
         for report in told[:1]
     ]
+
+
+def renewal(done: Concluded, *, at_ms: int, seconds: float) -> Renewal:
+    """What `mlspine retrain` answered, as a figure of the story. at_ms: the day in the year it was asked."""
+    version, gain = done.version, done.verdict.comparison.gain
+    return Renewal(
+        at_ms=at_ms,
+        version=version.version,
+        release_hash=version.release_hash,
+        fitted_rows=done.attempt.rows if done.attempt else 0,
+        verdict=done.verdict.status,
+        passed=done.verdict.passed,
+        metric=NAMES.get(gain.metric, gain.metric),
+        candidate=gain.candidate,
+        production=gain.production,
+        gain=gain.interval,
+        judged_rows=gain.rows,
+        paragraph=done.verdict.paragraph,
+        quality=version.metric.interval if version.metric else None,
+        seconds=seconds,
+    )
 
 
 def alert_lines(alerts: Iterable[Alert]) -> tuple[AlertLine, ...]:
@@ -205,33 +229,34 @@ def traffic_by_month(flights: pd.DataFrame) -> tuple[MonthTraffic, ...]:
     )
 
 
-def compare(
-    flights: pd.DataFrame, *, first: Array, second: Array, newest: Array, min_rows: int = 500
-) -> tuple[Comparison, ...]:
-    """AUC of three models on the same labelled flights of each month, and the second's gain over the first.
+def compare(flights: pd.DataFrame, *, first: Array, second: Array, min_rows: int = 500) -> tuple[Comparison, ...]:
+    """AUC and F1 of two releases on the same labelled flights of each month, and the second's gains over the first.
 
-    flights: rows in order; first, second, newest: their scores, shape (n,). Flights of one day share their
+    flights: rows in order; first, second: their scores, P(late), shape (n,). Flights of one day share their
     weather and their queues, so intervals come from resampling whole days.
     """
     known = flights[ARRIVED].notna().to_numpy()
     late = flights[TARGET].to_numpy()[known].astype(bool)
     months = flights[TIME].dt.strftime("%Y-%m").to_numpy()[known]
     days = flights[TIME].dt.day_of_year.to_numpy()[known]
-    first, second, newest = first[known], second[known], newest[known]
+    first, second = first[known], second[known]
     rows = []
     for month in sorted(set(months)):
         at = months == month
         if at.sum() < min_rows:
             continue
         a, b = _Auc(late[at], first[at]), _Auc(late[at], second[at])
+        f, g = _F1(late[at], first[at]), _F1(late[at], second[at])
+        whole = np.arange(int(at.sum()))
         rows.append(
             Comparison(
                 month=str(month),
                 rows=int(at.sum()),
                 first=_by_days(a, days[at]),
                 second=_by_days(b, days[at]),
-                newest=_by_days(_Auc(late[at], newest[at]), days[at]),
                 gain=_by_days(lambda index, a=a, b=b: b(index) - a(index), days[at]),
+                f1=(f(whole), g(whole)),
+                f1_gain=_by_days(lambda index, f=f, g=g: g(index) - f(index), days[at]),
             )
         )
     return tuple(rows)
@@ -253,6 +278,19 @@ class _Auc:
         pairs = positive.sum() * negative.sum()
         below = np.cumsum(negative) - negative / 2
         return float((positive * below).sum() / pairs) if pairs else float("nan")
+
+
+class _F1:
+    """The F1 of answering "late" where that is the likelier, of any resample of fixed rows."""
+
+    def __init__(self, labels: Array, scores: Array) -> None:
+        answers = scores > 0.5
+        self._hits = (labels & answers).astype(np.int64)
+        self._sizes = labels.astype(np.int64) + answers
+
+    def __call__(self, index: Array) -> float:
+        sizes = int(self._sizes[index].sum())
+        return 2 * int(self._hits[index].sum()) / sizes if sizes else 0.0
 
 
 def _by_days(statistic: Any, days: Array) -> Interval:

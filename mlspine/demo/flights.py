@@ -177,6 +177,15 @@ def split(rows: pd.DataFrame, *, start: str, holdout_from: str, end: str) -> Spl
     return Split(fit[columns], fit[TARGET].astype("int64"), held[columns], held[TARGET].astype("int64"))
 
 
+def landed(rows: pd.DataFrame, since: str, until: str) -> pd.DataFrame:
+    """Flights that arrived from `since` (inclusive) to `until` (exclusive), with how late they were."""
+    import pandas as pd
+
+    arrived = rows[ARRIVED]
+    known = rows[(arrived >= pd.Timestamp(since, tz="UTC")) & (arrived < pd.Timestamp(until, tz="UTC"))]
+    return known[[*FEATURES, KEY, TIME]].assign(**{TARGET: known[TARGET].astype("int64")})
+
+
 def build_model() -> Pipeline:
     """An unfitted classifier of late arrivals: boosted trees on FEATURES, nulls and new airports welcome."""
     from sklearn.compose import ColumnTransformer

@@ -10,13 +10,16 @@ from typing import Any
 
 import jinja2
 
+from mlspine.advisor.service import Advised
 from mlspine.core.ids import SHORT_HASH
-from mlspine.demo.chart import Flag, month_name, quality_chart, spell
+from mlspine.core.types import Interval
+from mlspine.demo.chart import Flag, Stayed, month_name, quality_chart, spell
 from mlspine.demo.figures import (
     Comparison,
     Distribution,
     FeatureDrift,
     MonthQuality,
+    Renewal,
     Story,
     SwitchUnderLoad,
     Traffic,
@@ -46,7 +49,9 @@ def render(story: Story) -> str:
         switches=_switches(story.switches),
         traffic=_traffic(story.traffic),
         ledger=_ledger(story),
-        advice=story.advice,
+        advised=advice(story.advised),
+        pace=pace(story),
+        renewed=renewed(story),
         notes=story.notes,
         steps=[{"name": name, "seconds": f"{taken:.1f} s"} for name, taken in story.seconds_by_step.items()],
         footer=_footer(story),
@@ -54,7 +59,7 @@ def render(story: Story) -> str:
 
 
 def lead(story: Story) -> str:
-    """The year in three sentences."""
+    """The year in a few sentences."""
     first, traffic = story.shipped[0], story.traffic
     quality = f" with {measure(first.metric)} {first.quality.value:.3f} on {first.holdout}" if first.quality else ""
     sentences = [
@@ -68,12 +73,52 @@ def lead(story: Story) -> str:
             f"Its lowest month was {_long_month(worst.month)} at {worst.quality.value:.3f};"
             f" {story.windows_warned} of {story.windows} judged windows told of drift worth acting on."
         )
+    if story.renewals:
+        sentences.append(_renewal_sentence(story))
     return " ".join(sentences)
+
+
+def _renewal_sentence(story: Story) -> str:
+    said = [f"{gate_said(each)} on {day(each.at_ms)}" for each in story.renewals]
+    end = f"release {renewed(story)} answered from then on" if renewed(story) else "release 1 answered to the end"
+    return f"Once the labels had shown the fall it was fitted again, and the gate said: {', '.join(said)}; {end}."
 
 
 def charted(quality: Iterable[MonthQuality]) -> list[MonthQuality]:
     """Months with enough labels to draw."""
     return [row for row in quality if row.quality is not None and row.labelled_rows >= MIN_CHARTED_LABELS]
+
+
+def renewed(story: Story) -> int:
+    """The version that passed the gate; 0 when none did."""
+    return next((each.version for each in story.renewals if each.passed), 0)
+
+
+def gate_said(renewal: Renewal) -> str:
+    """The verdict in a word or two."""
+    return {"PASSED": "passed", "REFUSED": "refused"}.get(renewal.verdict, renewal.verdict.replace("_", " ").lower())
+
+
+def advice(advised: Advised) -> list[tuple[str, str]]:
+    """What the adviser says, a label and a sentence each; empty sentences are left out."""
+    chosen = advised.next
+    if chosen is None:
+        lines = [("next", "change nothing")]
+    else:
+        lines = [("next", chosen.what), ("why", chosen.why), ("do", chosen.do)]
+        lines += [("costs", chosen.price.text(advised.currency)), ("undo", chosen.undo)]
+    for kind, name in (("add", "after that"), ("keep", "fine"), ("not yet", "not yet"), ("remove", "remove")):
+        rest = [each for each in advised.advice if each.kind == kind and each != chosen]
+        lines += [(name, f"{each.what}: {each.why}") for each in rest]
+    return [(name, text) for name, text in lines if text]
+
+
+def pace(story: Story) -> str:
+    """What the adviser's rates are rates of."""
+    return (
+        "Said by mlspine advise when the year was over. It goes by the clock on the wall: nine months were replayed"
+        f" in {duration(story.seconds)}, and its rates are those of the replay."
+    )
 
 
 def measure(name: str) -> str:
@@ -155,10 +200,10 @@ def _chart(story: Story) -> dict[str, Any] | None:
         return None
     first = story.shipped[0]
     versions = sorted({row.version for row in rows})
-    flags = [Flag(moment.at_ms, moment.title) for moment in story.moments if moment.kind == "promote"][-1:]
-    stayed = list(story.comparison)
-    before = [row for row in rows if row.version == 1 and stayed and row.month < stayed[0].month]
-    joint = [_as_comparison(before[-1])] if before else []
+    flags = [Flag(each.at_ms, f"gate: {gate_said(each)}") for each in story.renewals]
+    stayed = [Stayed(row.month, row.first.value) for row in story.comparison]
+    before = [Stayed(row.month, row.quality.value) for row in rows if row.version == 1 and row.quality]
+    joint = [each for each in before if stayed and each.month < stayed[0].month][-1:]  # where dashed leaves measured
     return {
         "metric": measure(rows[0].metric),
         "caption": (
@@ -182,13 +227,6 @@ def _chart(story: Story) -> dict[str, Any] | None:
     }
 
 
-def _as_comparison(row: MonthQuality) -> Comparison:
-    """Where the dashed line leaves the measured one."""
-    at = row.quality
-    assert at is not None
-    return Comparison(month=row.month, rows=row.labelled_rows, first=at, second=at, newest=at, gain=at)
-
-
 def _comparison(rows: Sequence[Comparison]) -> dict[str, Any] | None:
     if not rows:
         return None
@@ -197,10 +235,7 @@ def _comparison(rows: Sequence[Comparison]) -> dict[str, Any] | None:
         "rows": [
             {
                 "month": _long_month(row.month),
-                "first": f"{row.first.value:.3f}",
-                "second": f"{row.second.value:.3f}",
-                "newest": f"{row.newest.value:.3f}",
-                "gain": f"{row.gain.value:+.3f} [{row.gain.lo:+.3f}, {row.gain.hi:+.3f}]",
+                "cells": comparison_cells(row),
             }
             for row in rows
         ],
@@ -208,18 +243,36 @@ def _comparison(rows: Sequence[Comparison]) -> dict[str, Any] | None:
 
 
 def comparison_verdict(rows: Sequence[Comparison]) -> str:
-    """What the second release was worth, month by month, claiming no more than the intervals do."""
-    better = [_long_month(row.month) for row in rows if row.gain.lo > 0]
-    worse = [_long_month(row.month) for row in rows if row.gain.hi < 0]
-    level = [_long_month(row.month) for row in rows if row.gain.lo <= 0 <= row.gain.hi]
-    parts = []
-    if better:
-        parts.append(f"better in {_and(better)}")
-    if worse:
-        parts.append(f"worse in {_and(worse)}")
-    if level:
-        parts.append(f"not to be told apart in {_and(level)}")
-    return f"Was the newer release worth it? On the same flights it was {', '.join(parts)}."
+    """What the renewed release was worth, month by month, claiming no more than the intervals do."""
+    ranking = _by_month([(row.month, row.gain) for row in rows])
+    answers = _by_month([(row.month, row.f1_gain) for row in rows])
+    return (
+        f"Was renewing worth it? On the same flights the renewed release was, in AUC, {ranking}; in F1, by which"
+        f" the gate judges, {answers}."
+    )
+
+
+def _by_month(gains: Sequence[tuple[str, Interval]]) -> str:
+    told = [
+        ("better", [_long_month(month) for month, gain in gains if gain.lo > 0]),
+        ("worse", [_long_month(month) for month, gain in gains if gain.hi < 0]),
+        ("not to be told apart", [_long_month(month) for month, gain in gains if gain.lo <= 0 <= gain.hi]),
+    ]
+    return ", ".join(f"{said} in {_span(months, len(gains))}" for said, months in told if months)
+
+
+def _span(months: Sequence[str], of: int) -> str:
+    return f"all {of} months" if len(months) == of > 2 else _and(months)
+
+
+def _signed(gain: Interval) -> str:
+    return f"{gain.value:+.3f} [{gain.lo:+.3f}, {gain.hi:+.3f}]"
+
+
+def comparison_cells(row: Comparison) -> list[str]:
+    """AUC of both and the gain, F1 of both and the gain."""
+    auc = [f"{row.first.value:.3f}", f"{row.second.value:.3f}", _signed(row.gain)]
+    return [*auc, *(f"{each:.3f}" for each in row.f1), _signed(row.f1_gain)]
 
 
 def _heat(story: Story) -> dict[str, Any] | None:

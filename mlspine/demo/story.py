@@ -1,4 +1,4 @@
-"""The director of `mlspine demo flights`: a model is shipped, served, watched, replaced and brought back.
+"""The director of `mlspine demo flights`: a model is shipped, served, watched, renewed, and brought back once.
 
 Only public faces are used: `mlspine.ship` from Python, the command line, and HTTP.
 """
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO, get_args
 
 import msgspec
 import numpy as np
@@ -31,7 +31,17 @@ from mlspine.core.types import LogSummary, ModelVersion
 from mlspine.demo import findings
 from mlspine.demo.chart import spell
 from mlspine.demo.faces import Commands
-from mlspine.demo.figures import Comparison, Kind, Machine, Moment, Shipped, Story, SwitchUnderLoad, Traffic
+from mlspine.demo.figures import (
+    Comparison,
+    Kind,
+    Machine,
+    Moment,
+    Renewal,
+    Shipped,
+    Story,
+    SwitchUnderLoad,
+    Traffic,
+)
 from mlspine.demo.flights import (
     ARRIVED,
     FEATURES,
@@ -40,19 +50,17 @@ from mlspine.demo.flights import (
     TIME,
     between,
     build_model,
+    landed,
     load_flights,
     split,
 )
-from mlspine.demo.page import duration, measure, render
+from mlspine.demo.page import day, duration, measure, render
 from mlspine.demo.replay import Hammer, Outcome, by_hour, one_by_one, send
-from mlspine.demo.timeline import Progress, tell
+from mlspine.demo.timeline import Progress, tell, tell_advice
 from mlspine.deployment.service import Switched
-from mlspine.registry.release import load_model, read_release
-from mlspine.retraining.service import Concluded
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sklearn.pipeline import Pipeline
 
 NAME = "flights"
 YEAR = ("2013-01-01", "2013-04-01", "2014-01-01")  # fit from, replay from, end; UTC
@@ -63,6 +71,7 @@ SWITCH_PER_S = 1_800.0  # a pace that leaves the switch time to happen among the
 HOUR_CONNECTIONS = 2
 FULL_CONNECTIONS = 64
 LOG_WAIT_S = 20.0
+ORDER: tuple[Kind, ...] = get_args(Kind)  # of moments on one day
 NOTES = (
     "Weather of an hour counts as known when the hour is over: the tables file an observation made at 05:51,"
     " and the rain until then, under 05:00. Joined to a flight at 05:15 it would look 36 minutes ahead.",
@@ -70,28 +79,23 @@ NOTES = (
     " departure; their label never comes, so measured quality speaks of flights that arrived.",
     "A label can be known when the plane has landed, and is handed in with the month's file after that.",
     "Months are UTC: an evening in New York belongs to the next day, and that of 31 December is not sent.",
-    "The retraining has every flight that had landed by then: the older three quarters are fitted on, the newest"
-    " quarter judges, and neither release was fitted on it.",
-    'The newer release keeps the winter it was first fitted on. "Newest only" is the same model fitted without'
-    " January to March, never shipped: what forgetting the winter would have cost, or gained.",
+    "The model is renewed from a declared source: every flight of the year that had landed by that day. The newest"
+    " quarter of them judges and the rest is fitted on, so the renewed release knows less than the source holds.",
+    "Quality is looked at when a month's outcomes are in. After a fall, renewal is tried at the end of each month"
+    " until the gate lets one pass.",
+    "The gate judges by F1, of the answers given; the months are drawn by AUC, of the ranking behind them. A renewal"
+    " can help the one and not the other, so both are compared.",
     "Intervals of monthly quality treat flights as independent; those of the gain resample whole days.",
 )
 
 
 class Fit(NamedTuple):
-    """When a model is fitted and what it is measured on, with the words for both."""
+    """When the model is fitted and what it is measured on, with the words for both."""
 
     holdout_from: str
     end: str
     fitted_on: str
     holdout: str
-
-
-class Renewed(NamedTuple):
-    """When the model was fitted again (ISO date, UTC), and on which flights."""
-
-    end: str
-    fitted: pd.DataFrame
 
 
 FIRST = Fit("2013-03-18", "2013-04-01", "January to mid-March", "18 to 31 March")
@@ -130,7 +134,8 @@ def run(
     page_path.write_text(render(story), encoding="utf-8")
     if json_path is not None:
         json_path.write_bytes(msgspec.json.format(msgspec.json.encode(story)) + b"\n")
-    for line in ("", tell(story, colour=out.isatty()), *_leads(page_path, json_path, workspace)):
+    leads = _leads(page_path, json_path, workspace)
+    for line in ("", tell(story, colour=out.isatty()), *leads, "", tell_advice(story, colour=out.isatty())):
         out.write(_printable(line, out) + "\n")
     return story
 
@@ -145,13 +150,14 @@ class Director:
         self._steps: dict[str, float] = {}
         self._moments: list[Moment] = []
         self._shipped: list[Shipped] = []
-        self._models: list[Pipeline] = []
+        self._fallen = False  # the labels have shown measured quality below what was promised
+        self._renewals: list[Renewal] = []
         self._switches: list[SwitchUnderLoad] = []
         self._outcomes: list[Outcome] = []  # of the replay, switches apart
         self._sent = 0  # flights of the year sent so far, in order
         self._labels_sent = 0
         self._labelled_until = YEAR[1]
-        self._renewed: Renewed | None = None
+        self._landed_until = YEAR[0]
         self._url = ""
         self._running = False
 
@@ -161,14 +167,14 @@ class Director:
             self._flights = load_flights()
             bar.say(f"{len(self._flights):,} flights, with the weather known at each")
         self._year = between(self._flights, YEAR[1], YEAR[2])
+        self._land_until(FIRST.end)
         fitted_s = self._ship(FIRST)
         self._serve(port, control_port)
         first_answer_s = time.perf_counter() - fitted_s
         for start, end in itertools.pairwise(MONTHS):
+            if start > FIRST.end and self._renewed() is None:
+                self._look_after(start)
             self._replay_month(start, end)
-            fallen = self._renewed is None and findings.quality_told(self._commands.quality_by_month())
-            if fallen and end != YEAR[2]:
-                self._retrain(end)
         with self._step("the last outcomes") as bar:
             self._label_until(ALL_LANDED)
             bar.say(f"{self._labels_sent:,} labels in all")
@@ -184,8 +190,7 @@ class Director:
 
     def _ship(self, fit: Fit) -> float:
         """Fit and ship; returns when the model was fitted (perf_counter)."""
-        version = len(self._shipped) + 1
-        with self._step(f"fit and ship release {version}") as bar:
+        with self._step("fit and ship release 1") as bar:
             rows = split(self._flights, start=YEAR[0], holdout_from=fit.holdout_from, end=fit.end)
             model = build_model().fit(rows.X[list(FEATURES)], rows.y)
             fitted_s = time.perf_counter()
@@ -197,6 +202,7 @@ class Director:
                 holdout=(rows.X_holdout, rows.y_holdout),
                 time=TIME,
                 key=KEY,
+                source=os.path.relpath(self._source / "*.parquet"),
                 labels="caller",
                 owner="the flights demo",
                 message=f"fitted on {fit.fitted_on} 2013",
@@ -206,7 +212,6 @@ class Director:
             told = _quality_text(shipped)
             bar.say(told)
         metric = shipped.metric
-        self._models.append(model)
         self._shipped.append(
             Shipped(
                 version=shipped.version,
@@ -266,48 +271,42 @@ class Director:
             self._sent = stop
             bar.say(f"{len(rows):,} flights, {outcome.failed:,} failed")
 
-    def _retrain(self, end: str) -> None:
-        """Fit again on every flight that has landed, and replace the release when the gate lets the new one pass."""
-        began_s = time.perf_counter()
-        with self._step("retrain, and the gate") as bar:
-            file = self._commands.workspace / "landed.csv"
-            landed = between(self._flights, YEAR[0], end)
-            landed = landed[landed[ARRIVED] < _moment(end)]
-            landed[[*FEATURES, KEY, TIME, TARGET]].astype({TARGET: "int64"}).to_csv(file, index=False)
-            concluded = self._commands.retrain(file, target=TARGET, message="the labels showed a fall")
-            file.unlink()
-            bar.say(f"{concluded.verdict.status.lower()}: {_gain_text(concluded)}")
-        told = concluded.verdict.paragraph.replace(str(file), file.name)
-        self._tell(_ms(end), "retrain", _retrained_title(concluded), told)
-        if not concluded.staged or concluded.attempt is None:
+    def _look_after(self, today: str) -> None:
+        """Once the outcomes have shown a fall, renew by hand, and again a month later where the gate refuses."""
+        with self._step(f"outcomes until {day(_ms(today))}", into="outcomes and measured quality"):
+            self._label_until(today)
+            self._land_until(today)
+            self._fallen = self._fallen or bool(findings.quality_told(self._commands.quality_by_month()))
+        if not self._fallen:
             return
-        version, path = concluded.version, Path(concluded.version.path)
-        # Flights are in the order of time: the older ones were fitted on, the newer ones judged.
-        fitted, judged = landed.iloc[: concluded.attempt.rows], landed.iloc[concluded.attempt.rows :]
-        self._renewed = Renewed(end, fitted)
-        self._models.append(load_model(path, read_release(path)))
-        self._shipped.append(
-            Shipped(
-                version=version.version,
-                release_hash=version.release_hash,
-                fitted_on=f"January to {_day_text(fitted[TIME].iloc[-1])}",
-                fitted_rows=len(fitted),
-                holdout=f"{_day_text(judged[TIME].iloc[0])} to {_day_text(judged[TIME].iloc[-1])}",
-                holdout_rows=len(judged),
-                metric=version.metric.name if version.metric else "",
-                quality=version.metric.interval if version.metric else None,
-                seconds=time.perf_counter() - began_s,
-            )
-        )
-        self._replace()
+        renewal = self._renew(today)
+        if renewal.passed:
+            self._replace(renewal.version)
 
-    def _replace(self) -> None:
-        """Promote the newer release under load, roll back under load as a drill, and promote it for good."""
-        self._switch("promote", lambda: self._commands.promote(2, reason="it passed the gate"))
+    def _renew(self, today: str) -> Renewal:
+        """`mlspine retrain flights`, and what the gate says."""
+        with self._step(f"retrain on {day(_ms(today))}", into="retrain, through the gate") as bar:
+            again = "the gate refused the last one; a month more has landed"
+            done = self._commands.retrain(message=again if self._renewals else "measured quality has fallen")
+            renewal = findings.renewal(done, at_ms=_ms(today), seconds=bar.seconds)
+            said = "passed the gate" if renewal.passed else "the gate said no"
+            bar.say(f"release {renewal.version}: {said}")
+        self._renewals.append(renewal)
+        title = f"Fitted again as release {renewal.version}: {said}"
+        self._tell(_ms(today), "retrain", title, f"{renewal.fitted_rows:,} flights fitted on. {renewal.paragraph}")
+        return renewal
+
+    def _renewed(self) -> Renewal | None:
+        """The renewal that passed."""
+        return next((each for each in self._renewals if each.passed), None)
+
+    def _replace(self, version: int) -> None:
+        """Promote the renewed release under load, roll back under load as a drill, and promote it for good."""
+        self._switch("promote", lambda: self._commands.promote(version, reason="it passed the gate"))
         self._switch("rollback", lambda: self._commands.rollback(reason="drill: is the way back open?"))
-        with self._step("promote release 2 for good", into="two switches under load"):
-            self._commands.promote(2, reason="drill passed")
-        self._tell(self._now_ms(), "promote", "Release 2 for good", "the drill was passed")
+        with self._step(f"promote release {version} for good", into="two switches under load"):
+            self._commands.promote(version, reason="drill passed")
+        self._tell(self._now_ms(), "promote", f"Release {version} for good", "the drill was passed")
 
     def _switch(self, verb: Literal["promote", "rollback"], act: Callable[[], Switched]) -> None:
         rest = self._year.iloc[self._sent :]
@@ -331,7 +330,7 @@ class Director:
                 f" effective after {duration(figures.effective_s)}"
             )
             bar.say(told)
-        title = "Release 2 promoted" if verb == "promote" else "Rolled back, as a drill"
+        title = f"Release {figures.to_version} promoted" if verb == "promote" else "Rolled back, as a drill"
         self._tell(moment_ms, verb, f"{title}, under load", f"{told}; {_proof_text(switched)}")
 
     def _label_until(self, end: str) -> None:
@@ -355,6 +354,19 @@ class Director:
         self._labels_sent += receipt.read
         self._labelled_until = end
 
+    def _land_until(self, end: str) -> None:
+        """Lay the flights that have landed since the last time beside the others, as the declared source has them."""
+        import duckdb
+
+        rows = landed(self._flights, self._landed_until, end)
+        self._source.mkdir(parents=True, exist_ok=True)
+        duckdb.from_df(rows).write_parquet(str(self._source / f"until-{end}.parquet"))
+        self._landed_until = end
+
+    @property
+    def _source(self) -> Path:
+        return self._commands.workspace / "landed"
+
     # ------------------------------------------------------------ the figures
 
     def _figures(self, first_answer_s: float) -> Story:
@@ -377,12 +389,15 @@ class Director:
             detail=f"{traffic.flights_sent:,} flights sent, {traffic.rows_logged:,} rows in the log",
         )
         moments = [*self._moments, *([alert] if alert else []), *findings.quality_told(quality), end]
+        versions = {each.release_hash: each.version for each in self._shipped}
+        versions |= {each.release_hash: each.version for each in self._renewals}
         return Story(
             flights=len(self._flights),
             shipped=tuple(self._shipped),
+            renewals=tuple(self._renewals),
             first_answer_s=first_answer_s,
-            moments=tuple(sorted(moments, key=lambda moment: moment.at_ms)),
-            quality=findings.quality_rows(quality, {each.release_hash: each.version for each in self._shipped}),
+            moments=tuple(sorted(moments, key=lambda moment: (moment.at_ms, ORDER.index(moment.kind)))),
+            quality=findings.quality_rows(quality, versions),
             comparison=comparison,
             drift=findings.drift_by_feature(reports),
             windows=len(findings.judged(reports)),
@@ -394,7 +409,7 @@ class Director:
             ledger=tuple(entries[-20:]),
             ledger_intact=verified.intact,
             ledger_entries=verified.entries,
-            advice=advised.line,
+            advised=advised,
             notes=NOTES,
             seconds=time.perf_counter() - self._begun_s,
             seconds_by_step=dict(self._steps),
@@ -403,14 +418,13 @@ class Director:
         )
 
     def _compare(self) -> tuple[Comparison, ...]:
-        """Both releases on the flights since the second, beside a model that never saw the winter."""
-        if self._renewed is None:
+        """The first release and the renewed one on all flights since the renewal; () when none passed."""
+        renewed = self._renewed()
+        if renewed is None:
             return ()
-        newer = self._renewed.fitted[self._renewed.fitted[TIME] >= _moment(YEAR[1])]
-        newest = build_model().fit(newer[list(FEATURES)], newer[TARGET].astype("int64"))
-        later = between(self._flights, self._renewed.end, YEAR[2])
-        scores = [model.predict_proba(later[list(FEATURES)])[:, 1] for model in (*self._models, newest)]
-        return findings.compare(later, first=scores[0], second=scores[1], newest=scores[2])
+        later = between(self._flights, _date(renewed.at_ms), YEAR[2])
+        first, second = (self._commands.scores(version, later[list(FEATURES)]) for version in (1, renewed.version))
+        return findings.compare(later, first=first, second=second)
 
     def _traffic(self, log: LogSummary) -> Traffic:
         apart = [answer.taken_s for outcome in self._outcomes for answer in outcome.answers]
@@ -485,28 +499,6 @@ def _quality_text(version: ModelVersion) -> str:
     return f"{measure(metric.name)} {spell(metric.interval)}"
 
 
-def _retrained_title(concluded: Concluded) -> str:
-    passed = "the gate lets it pass" if concluded.staged else "the gate keeps it back"
-    return f"The labels showed a fall: fitted again, and {passed}"
-
-
-def _gain_text(concluded: Concluded) -> str:
-    gain = concluded.verdict.comparison.gain
-    if gain.interval is None:
-        return "no gain could be measured"
-    return f"{measure(gain.metric)} {gain.interval.value:+.3f} at least {gain.interval.lo:+.3f} on {gain.rows:,} rows"
-
-
-def _moment(date: str) -> pd.Timestamp:
-    import pandas as pd
-
-    return pd.Timestamp(date, tz="UTC")
-
-
-def _day_text(at: pd.Timestamp) -> str:
-    return f"{at.day} {at:%B}"
-
-
 def _proof_text(switched: Switched) -> str:
     proof = switched.proof
     return f"{proof.reproduced_rows} of {proof.recorded_rows} recorded predictions reproduced" if proof else ""
@@ -522,6 +514,10 @@ def _hours(flights: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.datetime
 def _ms(date: str) -> int:
     at = datetime.datetime.fromisoformat(date).replace(tzinfo=datetime.UTC)
     return int(at.timestamp() * 1000)
+
+
+def _date(at_ms: int) -> str:
+    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).date().isoformat()
 
 
 def _machine() -> Machine:
@@ -554,7 +550,7 @@ def _folder(workspace: Path | None) -> Iterator[Path]:
         return
     folder = Path(tempfile.mkdtemp(prefix="mlspine-demo-")).resolve()
     try:
-        yield folder
+        yield folder / NAME
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

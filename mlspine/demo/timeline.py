@@ -11,14 +11,25 @@ from typing import TextIO
 
 from mlspine.demo.chart import month_name, spell
 from mlspine.demo.figures import FeatureDrift, MonthQuality, Story
-from mlspine.demo.page import charted, comparison_verdict, day, duration, lead, measure
+from mlspine.demo.page import (
+    advice,
+    charted,
+    comparison_cells,
+    comparison_verdict,
+    day,
+    duration,
+    lead,
+    measure,
+    pace,
+    renewed,
+)
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34"}
 _DOTS = {
     "ship": "blue",
     "serve": "blue",
-    "retrain": "blue",
+    "retrain": "yellow",
     "promote": "yellow",
     "rollback": "bold",
     "alert": "red",
@@ -44,9 +55,17 @@ def tell(story: Story, *, colour: bool = False) -> str:
         _alerts(story, paint),
         _switches(story, paint),
         _closing(story),
-        _heading("What to do next", paint) + "\n" + _wrap(story.advice),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def tell_advice(story: Story, *, colour: bool = False) -> str:
+    """What `mlspine advise` said when the year was over."""
+    lines = [_heading("What to do next", _colours if colour else _plain), _wrap(pace(story))]
+    for name, text in advice(story.advised):
+        blank = " " * 14
+        lines.append(textwrap.fill(text, _WIDTH, initial_indent=f"  {name:<12}", subsequent_indent=blank))
+    return "\n".join(lines)
 
 
 def sparkline(values: Sequence[float | None], *, lo: float | None = None, hi: float | None = None) -> str:
@@ -190,19 +209,18 @@ def _quality(story: Story, paint: Paint) -> str:
             _wrap(comparison_verdict(story.comparison)),
             columns(
                 [
-                    ("same flights", "release 1", "release 2", "gain [95%]", "newest months only"),
-                    *(
-                        (
-                            month_name(row.month),
-                            f"{row.first.value:.3f}",
-                            f"{row.second.value:.3f}",
-                            f"{row.gain.value:+.3f} [{row.gain.lo:+.3f}, {row.gain.hi:+.3f}]",
-                            f"{row.newest.value:.3f}",
-                        )
-                        for row in story.comparison
+                    (
+                        "same flights",
+                        "AUC of 1",
+                        f"of {renewed(story)}",
+                        "gain [95%]",
+                        "F1 of 1",
+                        f"of {renewed(story)}",
+                        "gain [95%]",
                     ),
+                    *((month_name(row.month), *comparison_cells(row)) for row in story.comparison),
                 ],
-                right=[1, 2],
+                right=[1, 2, 4, 5],
             ),
         ]
     return "\n".join(lines)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from mlspine.advisor.advice import Advice
+from mlspine.advisor.service import Advised
+from mlspine.advisor.stages import Maturity
 from mlspine.core.types import Interval, LedgerEntry
 from mlspine.demo.figures import (
     AlertLine,
@@ -15,13 +18,14 @@ from mlspine.demo.figures import (
     Moment,
     MonthQuality,
     MonthTraffic,
+    Renewal,
     Shipped,
     Story,
     SwitchUnderLoad,
     Traffic,
 )
 
-APRIL_MS, AUGUST_MS = 1_364_774_400_000, 1_375_315_200_000
+APRIL_MS, JULY_MS, AUGUST_MS = 1_364_774_400_000, 1_372_636_800_000, 1_375_315_200_000
 
 
 def interval(value: float, half: float = 0.01) -> Interval:
@@ -46,8 +50,46 @@ def comparison(month: str, *, gain: float, half: float = 0.01) -> Comparison:
         rows=27_000,
         first=interval(0.68),
         second=interval(0.68 + gain),
-        newest=interval(0.66),
         gain=interval(gain, half),
+        f1=(0.2, 0.2 + gain),
+        f1_gain=interval(gain, half),
+    )
+
+
+def renewal(version: int, verdict: str, *, at_ms: int = AUGUST_MS, paragraph: str = "On 33,329 rows.") -> Renewal:
+    return Renewal(
+        at_ms=at_ms,
+        version=version,
+        release_hash=f"{version}" * 64,
+        fitted_rows=99_982,
+        verdict=verdict,
+        passed=verdict == "PASSED",
+        metric="F1",
+        candidate=0.362,
+        production=0.221,
+        gain=interval(0.142),
+        judged_rows=33_329,
+        paragraph=paragraph,
+        quality=interval(0.717),
+        seconds=6.0,
+    )
+
+
+def advised(*, name: str, settled: bool = False) -> Advised:
+    """One addition, one part that is fine and one that is refused; with `settled`, nothing to add."""
+    add = Advice(
+        kind="add", what=f"somebody told of {name}", why=f"{name} reached nobody", do="mlspine up --notify URL"
+    )
+    keep = Advice(kind="keep", what="monitoring", why=f"{name} is watched")
+    refused = Advice(kind="not yet", what="cluster", why=f"1 model, 2 req/s, {name}")
+    return Advised(
+        line=f"next: {name}.",
+        next=None if settled else add,
+        advice=(keep, refused) if settled else (add, keep, refused),
+        maturity=Maturity(stage="1-3", level=1, target=1, missing=(), plan=""),
+        plan="",
+        actual="0.01 CPU-hours in 30 days",
+        currency="USD",
     )
 
 
@@ -87,6 +129,7 @@ def story(*, name: str = "temp", **changes: object) -> Story:
                 seconds=2.5,
             ),
         ),
+        renewals=(renewal(2, "REFUSED", at_ms=JULY_MS, paragraph=name), renewal(3, "PASSED", paragraph=name)),
         first_answer_s=5.1,
         moments=(
             Moment(at_ms=APRIL_MS, kind="ship", title=name, detail=name),
@@ -97,8 +140,8 @@ def story(*, name: str = "temp", **changes: object) -> Story:
             quality("2013-04", 0.653),
             quality("2013-07", 0.728),
             quality("2013-08", 0.665, labelled=11_000),
-            quality("2013-08", 0.712, version=2, labelled=16_000),
-            quality("2013-09", 0.711, version=2),
+            quality("2013-08", 0.712, version=3, labelled=16_000),
+            quality("2013-09", 0.711, version=3),
         ),
         comparison=(comparison("2013-08", gain=0.018, half=0.02), comparison("2013-09", gain=0.037)),
         drift=(
@@ -135,7 +178,7 @@ def story(*, name: str = "temp", **changes: object) -> Story:
             why=name,
         ),
         alerts=(AlertLine(severity="CRITICAL", title=name, why=name, times=3, windows=40, open=True),),
-        switches=(switch("promote", 1, 2), switch("rollback", 2, 1)),
+        switches=(switch("promote", 1, 3), switch("rollback", 3, 1)),
         traffic=Traffic(
             flights_sent=256_001,
             requests=25_800,
@@ -163,8 +206,8 @@ def story(*, name: str = "temp", **changes: object) -> Story:
             ),
         ),
         ledger_intact=True,
-        advice=f"next: {name}",
         ledger_entries=6,
+        advised=advised(name=name),
         notes=(name,),
         seconds=71.0,
         seconds_by_step={"replay": 30.2},

@@ -1,9 +1,22 @@
 import numpy as np
 import pytest
 
-from mlspine.core.types import Alert, DriftReport, Effect, FeatureVerdict, Interval, Metric, PerformanceReport, Severity
+from mlspine.core.types import (
+    Alert,
+    DriftReport,
+    Effect,
+    FeatureVerdict,
+    Interval,
+    Metric,
+    ModelVersion,
+    PerformanceReport,
+    Severity,
+)
 from mlspine.demo import findings
 from mlspine.demo.flights import ARRIVED, TARGET, TIME
+from mlspine.governance.promotion import Comparison, judge
+from mlspine.retraining.service import Attempt, Concluded
+from mlspine.stats.paired import Gain
 
 DAY_MS = 86_400_000
 APRIL_MS = 1_364_774_400_000
@@ -181,12 +194,46 @@ def test_a_better_model_gains_and_the_same_one_does_not() -> None:
     flights = pd.DataFrame({TIME: at, ARRIVED: at, TARGET: late.astype(float)})
     flights.loc[::50, [ARRIVED, TARGET]] = [pd.NaT, np.nan]
     weak, strong = rng.random(6_000) + 0.2 * late, rng.random(6_000) + 0.8 * late
-    rows = findings.compare(flights, first=weak, second=strong, newest=weak)
+    rows = findings.compare(flights, first=weak, second=strong)
     assert [row.month for row in rows] == ["2013-08", "2013-09"]
     assert sum(row.rows for row in rows) == 5_880
     for row in rows:
         assert row.gain.lo > 0
         assert row.gain.value == pytest.approx(row.second.value - row.first.value)
-        assert row.newest == row.first
-    same = findings.compare(flights, first=weak, second=weak, newest=weak)
+    same = findings.compare(flights, first=weak, second=weak)
     assert all(row.gain.lo == row.gain.hi == 0 for row in same)
+
+
+def test_the_f1_agrees_with_scikit_learn_on_resamples() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(3)
+    labels = rng.random(400) < 0.3
+    scores = rng.random(400) * 0.7 + 0.3 * labels
+    f1 = findings._F1(labels, scores)
+    for seed in range(5):
+        index = np.random.default_rng(seed).integers(0, 400, 300)
+        assert f1(index) == pytest.approx(metrics.f1_score(labels[index], scores[index] > 0.5))
+    assert findings._F1(np.zeros(3, dtype=bool), np.zeros(3))(np.arange(3)) == 0.0
+
+
+def test_a_renewal_is_told_with_the_figures_of_the_gate() -> None:
+    gain = Gain(
+        metric="f1",
+        relative=False,
+        rows=26_301,
+        production=0.124,
+        candidate=0.121,
+        differing=900,
+        interval=Interval(value=-0.003, lo=-0.008, hi=0.002),
+    )
+    verdict = judge(Comparison(model="flights", candidate=2, production=1, gain=gain), "new recipe")
+    version = ModelVersion(
+        model="flights", version=2, release_hash="cd", stage="None", path="/nowhere", created_at_ms=0
+    )
+    attempt = Attempt(parent=1, rows=78_901, rows_from="a source", recipe="clone", seed=0, fitted_s=2.0)
+    done = Concluded(version=version, verdict=verdict, staged=False, attempt=attempt)
+    told = findings.renewal(done, at_ms=APRIL_MS, seconds=6.0)
+    assert (told.version, told.verdict, told.passed, told.fitted_rows) == (2, "REFUSED", False, 78_901)
+    assert (told.metric, told.candidate, told.production, told.judged_rows) == ("F1", 0.121, 0.124, 26_301)
+    assert told.paragraph == verdict.paragraph
+    assert told.quality is None

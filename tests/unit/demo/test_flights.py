@@ -106,6 +106,17 @@ def test_the_split_knows_nothing_that_lands_after_its_end() -> None:
     assert cut.X_holdout.empty
 
 
+def test_what_has_landed_holds_no_flight_of_the_future_and_none_twice() -> None:
+    days = pd.to_datetime(["2013-04-30 10:00", "2013-04-30 23:50", "2013-04-30 12:00"], utc=True)
+    arrived = pd.to_datetime(["2013-04-30 12:00", "2013-05-01 00:00", None], utc=True)
+    rows = pd.DataFrame({name: [0, 1, 2] for name in (*demo.FEATURES, demo.KEY)})
+    rows = rows.assign(**{demo.TIME: days, demo.ARRIVED: arrived, demo.TARGET: [0.0, 1.0, np.nan]})
+    april, may = demo.landed(rows, "2013-04-01", "2013-05-01"), demo.landed(rows, "2013-05-01", "2013-06-01")
+    assert (april[demo.KEY].tolist(), may[demo.KEY].tolist()) == ([0], [1])
+    assert may[demo.TARGET].tolist() == [1]
+    assert demo.ARRIVED not in april
+
+
 def test_missing_packages_are_named_with_the_line_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(

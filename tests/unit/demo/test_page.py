@@ -4,10 +4,10 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
-from mlspine.demo.chart import Flag, quality_chart
+from mlspine.demo.chart import Flag, Stayed, quality_chart
 from mlspine.demo.figures import Story
-from mlspine.demo.page import charted, comparison_verdict, lead, render
-from tests.unit.demo.stories import AUGUST_MS, comparison, interval, quality, story
+from mlspine.demo.page import advice, charted, comparison_verdict, lead, render
+from tests.unit.demo.stories import AUGUST_MS, advised, comparison, interval, quality, renewal, story
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\" </style>"
 VOID = {"meta", "link", "br", "hr", "img", "rect", "line", "polyline", "input"}
@@ -111,11 +111,44 @@ def test_the_lead_names_the_lowest_month() -> None:
         ((0.001, 0.05), "better in September, not to be told apart in August"),
     ],
 )
-def test_the_verdict_on_the_newer_release_claims_no_more_than_its_intervals(
+def test_the_verdict_on_the_renewed_release_claims_no_more_than_its_intervals(
     gains: tuple[float, float], said: str
 ) -> None:
     rows = [comparison(month, gain=gain) for month, gain in zip(("2013-08", "2013-09"), gains, strict=True)]
-    assert comparison_verdict(rows).endswith(f"it was {said}.")
+    assert f"in AUC, {said};" in comparison_verdict(rows)
+    assert comparison_verdict(rows).endswith(f"judges, {said}.")
+
+
+def test_a_verdict_on_every_month_does_not_list_them() -> None:
+    rows = [comparison(f"2013-{month:02}", gain=0.05) for month in (8, 9, 10)]
+    assert comparison_verdict(rows).endswith("better in all 3 months.")
+
+
+def test_every_renewal_is_marked_in_the_chart_with_what_the_gate_said() -> None:
+    page = render(story())
+    flags = re.findall(r'class="flag[^"]*" style="left:([\d.]+)%;top:(-?\d+)px">([^<]*)<', page)
+    assert [text for _, _, text in flags] == ["gate: refused", "gate: passed"]
+    assert float(flags[0][0]) < float(flags[1][0])
+    assert flags[0][1] != flags[1][1]
+
+
+def test_the_lead_says_what_the_gate_said_and_who_answered_then() -> None:
+    assert "the gate said: refused on 1 Jul, passed on 1 Aug; release 3 answered from then on." in lead(story())
+    refused = story(renewals=(renewal(2, "REFUSED"),), comparison=(), switches=())
+    assert "the gate said: refused on 1 Aug; release 1 answered to the end." in lead(refused)
+    assert "the gate" not in lead(story(renewals=()))
+
+
+def test_the_page_ends_with_the_adviser() -> None:
+    text = " ".join(outline(render(story())).text).split("What to do next")[1]
+    assert "mlspine up --notify URL" in text
+    assert text.rstrip().endswith("cluster: 1 model, 2 req/s, temp")
+
+
+def test_advice_without_an_addition_says_change_nothing_and_still_what_not_yet() -> None:
+    told = advice(advised(name="temp", settled=True))
+    assert told[0] == ("next", "change nothing")
+    assert [name for name, _ in told] == ["next", "fine", "not yet"]
 
 
 def test_every_dot_lies_inside_the_chart() -> None:
@@ -123,8 +156,8 @@ def test_every_dot_lies_inside_the_chart() -> None:
         quality_chart(
             [quality("2013-04", 0.61), quality("2013-05", 0.79)],
             band=interval(0.7),
-            stayed=[comparison("2013-05", gain=0.1)],
-            flags=[Flag(AUGUST_MS, "later than all months")],
+            stayed=[Stayed("2013-05", 0.68)],
+            flags=[Flag(AUGUST_MS, "later than all months"), Flag(0, "earlier")],
         )
     )
     places = [float(each) for each in re.findall(r"(?:left|bottom):([-\d.]+)%", chart)]

@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from mlspine.demo.figures import Moment
-from mlspine.demo.timeline import Progress, columns, sparkline, tell
+from mlspine.demo.timeline import Progress, columns, sparkline, tell, tell_advice
 from tests.unit.demo.stories import story
 
 
@@ -48,6 +48,14 @@ def test_no_line_is_wider_than_a_terminal() -> None:
     sentence = " ".join(["mean 36.89 -> 75.75, +4.55 sd"] * 9)
     long = story(moments=(Moment(at_ms=0, kind="quality", title="Quality", detail=sentence),), ledger=(), drift=())
     assert max(map(len, tell(long).splitlines())) <= 100
+
+
+def test_the_adviser_is_told_within_the_width_and_with_what_its_rates_are_of() -> None:
+    text = tell_advice(story(name=" ".join(["many reasons"] * 20)))
+    assert "replayed in 71.0 s" in " ".join(text.split())
+    assert "mlspine up --notify URL" in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert "\x1b[1m" in tell_advice(story(), colour=True)
 
 
 def test_a_lost_row_and_a_broken_chain_are_said_loudly() -> None:
