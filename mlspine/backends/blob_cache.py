@@ -28,6 +28,7 @@ class BlobCache:
         self._folder = folder
         self._max_bytes = max_bytes
         self._pins = threading.local()
+        self._room = threading.Lock()  # what comes in and what goes is counted by one thread at a time
         self._size_bytes: int | None = None  # what this process believes; counted anew before anything goes
         for name in (_BLOBS, _DRAFTS, _PINS):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -41,12 +42,14 @@ class BlobCache:
             with draft.open("xb") as file:
                 shutil.copyfileobj(source, file, 1 << 20)
             size = draft.stat().st_size
-            _into_place(draft, target)
+            # Pinned before it is in its place: once there, another thread may let it go.
+            pinned = self._pin(draft, suffix=target.suffix)
+            with self._room:
+                _into_place(draft, target)
+                self._make_room(size)
         finally:
             draft.unlink(missing_ok=True)
-        path = self._pin(target) or target
-        self._make_room(size)
-        return path
+        return target if pinned is None or pinned == draft else pinned
 
     def path(self, name: str) -> Path | None:
         """Where a copy can be read, None when there is none."""
@@ -55,7 +58,7 @@ class BlobCache:
             return None
         with contextlib.suppress(FileNotFoundError):
             os.utime(target)  # used now
-        return self._pin(target)
+        return self._pin(target, suffix=target.suffix)
 
     def drop(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -82,13 +85,13 @@ class BlobCache:
 
     # ------------------------------------------------------------ inside
 
-    def _pin(self, target: Path) -> Path | None:
-        """A hard link in this thread's folder of pins; None when the file went away in this moment."""
+    def _pin(self, target: Path, *, suffix: str) -> Path | None:
+        """A hard link in this thread's folder of pins, the file itself outside `pinned`; None when it is gone."""
         folder: Path | None = getattr(self._pins, "folder", None)
         if folder is None:
             return target
         folder.mkdir(exist_ok=True)
-        link = folder / f"{uuid7()}{target.suffix}"
+        link = folder / f"{uuid7()}{suffix}"
         try:
             link.hardlink_to(target)
         except FileNotFoundError:
