@@ -38,12 +38,17 @@ def cluster(facts: Facts) -> Advice | None:
         kind="not yet",
         what="cluster",
         brief="cluster",
-        why=f"{count(facts)}, {rate(facts)} in the busiest minute; one process is enough below"
-        f" {SIMPLE_PER_S:.0f} req/s, and a cluster is worth a look from {ENGINE_PER_S:.0f} req/s with"
-        f" {CLUSTER_MODELS} models",
+        why=f"{count(facts)}, {rate(facts)} in the busiest minute; {_enough(facts.peak_per_s)}, and a cluster is worth"
+        f" a look from {ENGINE_PER_S:.0f} req/s with {CLUSTER_MODELS} models",
         evidence=traffic_links(facts),
         price=PLATFORM_PART,
     )
+
+
+def _enough(peak_per_s: float) -> str:
+    if peak_per_s < SIMPLE_PER_S:
+        return f"one process is enough below {SIMPLE_PER_S:.0f} req/s"
+    return "rows sent together, or a second machine, come first"
 
 
 def _existing_cluster(facts: Facts) -> Advice | None:

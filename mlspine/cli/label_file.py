@@ -21,7 +21,7 @@ def send_labels(workspace: RemoteWorkspace, endpoint: str, file: Path, *, all_ma
     table = labels.read_file(file)  # texts, numbers and flags only
     # All that is wrong with any row is said before the first part is sent.
     labels.to_segment(table, received_at_ms=now_ms(), source=file.name, all_matches=all_matches)
-    return total(
+    return labels.total(
         endpoint,
         [
             workspace.predictions.add_labels(
@@ -42,15 +42,3 @@ def in_parts(table: Mapping[str, Sequence[Any]], rows_at_once: int) -> Iterator[
     for start in range(0, len(table["label"]), rows_at_once):
         columns = [table[name][start : start + rows_at_once] for name in names]
         yield [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def total(endpoint: str, receipts: Sequence[LabelReceipt]) -> LabelReceipt:
-    """What became of all parts together."""
-    return LabelReceipt(
-        endpoint=endpoint,
-        read=sum(each.read for each in receipts),
-        matched=sum(each.matched for each in receipts),
-        parked=sum(each.parked for each in receipts),
-        duplicates=sum(each.duplicates for each in receipts),
-        examples_unmatched=next((each.examples_unmatched for each in receipts if each.examples_unmatched), ()),
-    )

@@ -16,7 +16,7 @@ from mlspine.feeds.rhythm import KEPT_ARRIVALS, stale_after_ms
 from mlspine.feeds.telling import tell
 from mlspine.monitoring.service import Monitoring
 from mlspine.ports import Database
-from mlspine.predictions.labels import ACCEPTED
+from mlspine.predictions.labels import ACCEPTED, total
 from mlspine.predictions.service import Predictions
 
 ROLE = "labels"
@@ -50,7 +50,7 @@ class LabelFeeds:
             source = parse_source(text)
             with news(source, before, root=self._root, texts=_TEXTS, now_ms=now_ms) as found:
                 after = msgspec.structs.replace(before, failure="", last_read_at_ms=now_ms)
-                receipt = _nothing(model)
+                receipt = total(model, [])
                 arrived: tuple[int, ...] = ()
                 if found is not None:
                     receipt = self._take(model, found.table, text)
@@ -65,18 +65,11 @@ class LabelFeeds:
 
     def _take(self, model: str, table: Opened, text: str) -> LabelReceipt:
         _check(table)
-        receipts = [_nothing(model)]
+        receipts = []
         for start, stop in chunks(table):
             columns = {name: values for name, values in table.chunk(start, stop).items() if name in ACCEPTED}
             receipts.append(self._predictions.add_label_table(model, columns, source=f"feed {text}"))
-        return LabelReceipt(
-            endpoint=model,
-            read=sum(each.read for each in receipts),
-            matched=sum(each.matched for each in receipts),
-            parked=sum(each.parked for each in receipts),
-            duplicates=sum(each.duplicates for each in receipts),
-            examples_unmatched=next((each.examples_unmatched for each in receipts if each.examples_unmatched), ()),
-        )
+        return total(model, receipts)
 
     def _keep(self, model: str, memory: store.Memory, arrived: tuple[int, ...]) -> None:
         with self._db.write() as tx:
@@ -100,7 +93,3 @@ def _check(table: Opened) -> None:
         hint="it needs id or key, label, and optionally label_time: rename them with SQL, "
         'e.g. --labels "select order_id as key, paid as label from ..."',
     )
-
-
-def _nothing(model: str) -> LabelReceipt:
-    return LabelReceipt(endpoint=model, read=0, matched=0, parked=0, duplicates=0)

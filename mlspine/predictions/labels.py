@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 
 from mlspine.core.errors import Invalid, NotFound, closest
-from mlspine.core.types import Columns, Scalar
+from mlspine.core.types import Columns, LabelReceipt, Scalar
 from mlspine.predictions import segment
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -161,6 +161,18 @@ def new_labels(incoming: str, existing: str) -> str:
 
 
 # ---------------------------------------------------------------- inside
+
+
+def total(endpoint: str, receipts: Sequence[LabelReceipt]) -> LabelReceipt:
+    """What became of labels that were taken in several parts, together."""
+    return LabelReceipt(
+        endpoint=endpoint,
+        read=sum(each.read for each in receipts),
+        matched=sum(each.matched for each in receipts),
+        parked=sum(each.parked for each in receipts),
+        duplicates=sum(each.duplicates for each in receipts),
+        examples_unmatched=next((each.examples_unmatched for each in receipts if each.examples_unmatched), ()),
+    )
 
 
 def _check_columns(names: Iterable[str], what: str) -> None:

@@ -22,6 +22,7 @@ import pytest
 from mlspine.backends.notify import CommandNotifier, WebhookNotifier, check_notifier, make_notifier
 from mlspine.core.errors import Invalid, MissingExtra, Unavailable
 from mlspine.core.types import Alert
+from tests.listener import answering
 
 # Apprise loads every plugin it has, and some of them import what Python is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -78,13 +79,9 @@ class Hook:
 @pytest.fixture
 def hook() -> Iterator[Hook]:
     hook = Hook()
-    thread = threading.Thread(target=hook.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield hook
-    hook.stall.set()
-    hook.server.shutdown()
-    hook.server.server_close()
-    thread.join()
+    with answering(hook.server):
+        yield hook
+        hook.stall.set()
 
 
 def python(code: str) -> str:
@@ -202,12 +199,8 @@ class MailServer:
 @pytest.fixture
 def mail() -> Iterator[MailServer]:
     mail = MailServer()
-    thread = threading.Thread(target=mail.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield mail
-    mail.server.shutdown()
-    mail.server.server_close()
-    thread.join()
+    with answering(mail.server):
+        yield mail
 
 
 @pytest.fixture

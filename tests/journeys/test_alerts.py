@@ -6,7 +6,6 @@ import http.server
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.desk import Desk, ship_churn
+from tests.listener import answering
 
 WAIT_S = 60.0
 
@@ -45,12 +45,8 @@ class Listener:
 @pytest.fixture
 def listener() -> Iterator[Listener]:
     listener = Listener()
-    thread = threading.Thread(target=listener.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield listener
-    listener.server.shutdown()
-    listener.server.server_close()
-    thread.join()
+    with answering(listener.server):
+        yield listener
 
 
 def kill_inference(desk: Desk) -> None:

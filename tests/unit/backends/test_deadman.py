@@ -18,6 +18,7 @@ from mlspine.core.config import Config, MonitoringConfig
 from mlspine.core.errors import Invalid
 from mlspine.core.types import ProcessState
 from mlspine.scheduler import Scheduler
+from tests.listener import answering
 
 STATE = ProcessState(process="inference-0", pid=1, started_at_ms=0, plan=1, ready=True, endpoints={})
 
@@ -49,13 +50,9 @@ class Watcher:
 @pytest.fixture
 def watcher() -> Iterator[Watcher]:
     watcher = Watcher()
-    thread = threading.Thread(target=watcher.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield watcher
-    watcher.go.set()
-    watcher.server.shutdown()
-    watcher.server.server_close()
-    thread.join()
+    with answering(watcher.server):
+        yield watcher
+        watcher.go.set()
 
 
 class Machine:
