@@ -6,7 +6,7 @@ import shlex
 from typing import Literal
 
 from mlspine.core.types import FeedState, Struct, Tier
-from mlspine.monitoring.status import Claim
+from mlspine.monitoring.claims import Claim
 
 DAY_MS = 86_400_000
 

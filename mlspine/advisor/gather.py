@@ -30,8 +30,9 @@ from mlspine.feeds.service import Feeds
 from mlspine.governance.service import PAGE_LIMIT, Governance
 from mlspine.governance.tokens import Tokens
 from mlspine.machines.service import Machines
+from mlspine.monitoring.claims import EndpointStatus
 from mlspine.monitoring.service import Monitoring
-from mlspine.monitoring.status import EndpointStatus, StatusReader
+from mlspine.monitoring.status import StatusReader
 from mlspine.ports import Database
 from mlspine.predictions.service import Predictions
 from mlspine.registry.service import Registry

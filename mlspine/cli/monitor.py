@@ -15,7 +15,8 @@ from mlspine.core.ids import SHORT_HASH
 if TYPE_CHECKING:
     from mlspine.core.types import DriftReport, LabelReceipt, PerformanceReport
     from mlspine.machines.service import Machine, Outage
-    from mlspine.monitoring.status import Claim, EndpointStatus, WorkspaceStatus
+    from mlspine.monitoring.claims import Claim, EndpointStatus
+    from mlspine.monitoring.status import WorkspaceStatus
 
 VERDICTS = {
     "healthy": "green",

@@ -23,7 +23,8 @@ from mlspine.core.types import (
     Revision,
 )
 from mlspine.handover.card import Card
-from mlspine.monitoring.status import EndpointStatus, WorkspaceStatus
+from mlspine.monitoring.claims import EndpointStatus
+from mlspine.monitoring.status import WorkspaceStatus
 from mlspine.monitoring.window import Period, period_for
 from mlspine.workspace import Services
 

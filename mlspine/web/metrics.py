@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from mlspine.core.types import Metric
 from mlspine.monitoring.alert import RANK
-from mlspine.monitoring.status import EndpointStatus
+from mlspine.monitoring.claims import EndpointStatus
 from mlspine.workspace import Workspace
 
 Sample = tuple[dict[str, str], float]

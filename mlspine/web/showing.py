@@ -18,8 +18,9 @@ from markupsafe import Markup
 
 from mlspine.core.ids import SHORT_HASH, digest_bytes
 from mlspine.core.types import DriftReport, Effect, FeatureVerdict, Interval, Metric, ModelVersion
+from mlspine.monitoring.claims import EndpointStatus, Speed
 from mlspine.monitoring.drift import RANK
-from mlspine.monitoring.status import EndpointStatus, Speed, WorkspaceStatus
+from mlspine.monitoring.status import WorkspaceStatus
 from mlspine.web import draw
 from mlspine.web.looking import Detail
 

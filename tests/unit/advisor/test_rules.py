@@ -11,7 +11,7 @@ from mlspine.advisor import rules
 from mlspine.advisor.advice import Advice
 from mlspine.advisor.facts import Cluster, Facts, Labels, ModelFacts, Practice, Traffic, shared_features
 from mlspine.advisor.stages import maturity
-from mlspine.monitoring.status import Claim
+from mlspine.monitoring.claims import Claim
 
 from .world import NOW_MS
 

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from mlspine.core.types import Evidence, FeedState
+from mlspine.monitoring.claims import Facts
 from mlspine.monitoring.exercised import DAY_MS, HOLDS_DAYS
-from mlspine.monitoring.status import Facts
 from tests.unit.monitoring.test_status import FRESH, JUDGED, LOG, NOW, claim, revision, states, with_
 
 # Everything a person can set up without exercising anything: processes up and answering the health check, an owner,

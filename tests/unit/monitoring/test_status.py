@@ -16,7 +16,7 @@ from mlspine.core.types import (
     Proof,
     Revision,
 )
-from mlspine.monitoring.status import Claim, Facts, Speed, answer
+from mlspine.monitoring.claims import Claim, Facts, Speed, answer
 
 NOW = 1_760_000_000_000
 

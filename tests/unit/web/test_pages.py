@@ -28,7 +28,8 @@ from mlspine.core.types import (
     Revision,
 )
 from mlspine.handover.card import Card, Judged, gaps_of
-from mlspine.monitoring.status import Claim, EndpointStatus, Speed, WorkspaceStatus
+from mlspine.monitoring.claims import Claim, EndpointStatus, Speed
+from mlspine.monitoring.status import WorkspaceStatus
 from mlspine.web import draw
 from mlspine.web.app import make_app
 from mlspine.web.looking import KEPT, Detail, Shared, visible
