@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: all init demo test check fix journeys soak matrix bench clean help
+.PHONY: all init demo test check fix journeys wire soak matrix bench clean help
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,6 +38,27 @@ fix: $(STAMP) ## format and mend what can be mended
 
 journeys: $(STAMP) ## the long journeys: machines and drills that die, images, runbooks in a second person's hands
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
+
+wire: $(STAMP) $(if $(MLSPINE_MLFLOW_ENVS),,mlflow-clients) ## beside a real mlflow server, asked by three of its clients
+	MLSPINE_WIRE_WRITE=1 MLSPINE_TEST_MUST_NOT_SKIP=mlflow $(BIN)/python -m pytest -m wire
+
+.PHONY: mlflow-clients
+mlflow-clients: .venv-mlflow-v318/.installed .venv-mlflow-v222/.installed .venv-mlflow-vskinny/.installed
+
+MLFLOW_FROM = $(PYTHON) -m venv $(@D) && $(@D)/bin/pip install --quiet --disable-pip-version-check
+
+.venv-mlflow-v318/.installed: # 3.18.0 asks for parts of its own that are not on PyPI yet: those of 3.17.2 do
+	$(MLFLOW_FROM) mlflow==3.17.2 lightgbm xgboost optuna
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps mlflow==3.18.0
+	@touch $@
+
+.venv-mlflow-v222/.installed:
+	$(MLFLOW_FROM) mlflow==2.22.5
+	@touch $@
+
+.venv-mlflow-vskinny/.installed:
+	$(MLFLOW_FROM) mlflow-skinny==3.17.2 pandas
+	@touch $@
 
 soak: $(STAMP) ## the long tests: 200 kills under load
 	MLSPINE_SOAK=200 $(BIN)/python -m pytest -m soak

@@ -11,13 +11,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlspine.active_run import log
     from mlspine.api import ModelVersion, Workspace, open, ship
 
 __version__ = "0.1.0.dev0"
-__all__ = ["ModelVersion", "Workspace", "open", "ship"]
+__all__ = ["ModelVersion", "Workspace", "log", "open", "ship"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "log":
+        from mlspine.active_run import log
+
+        return log
     if name in __all__:
         from mlspine import api
 

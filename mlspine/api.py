@@ -11,16 +11,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mlspine import login
 from mlspine.control import RemoteWorkspace, ServerWorkspace, connect
 from mlspine.core import effort
 from mlspine.core.config import find_file
+from mlspine.core.errors import Invalid
 from mlspine.core.types import Actor, ModelVersion, Tier
+from mlspine.folder import RELEASES, create, locate, this_actor
 from mlspine.governance import access
 from mlspine.registry.account import shipped_text
+from mlspine.registry.filling import PREFIX, find_bare, load_bare
 from mlspine.registry.prepare import Prepared, prepare
-from mlspine.remote import send_release
-from mlspine.workspace import RELEASES, Workspace, create, locate, this_actor
+from mlspine.sending import send_release
+from mlspine.tracking.current import current_run
+from mlspine.workspace import Workspace
 
 __all__ = ["ModelVersion", "RemoteWorkspace", "Workspace", "open", "ship"]
 
@@ -32,7 +38,7 @@ def ship(
     X: Any,
     y: Any = None,
     *,
-    name: str,
+    name: str = "",
     holdout: tuple[Any, Any] | None = None,
     transform: Callable[[Any], Any] | None = None,
     time: Any = None,
@@ -51,7 +57,8 @@ def ship(
     """Turn a fitted model into a release that can be served, and print what was captured and what is missing.
 
     model: a fitted scikit-learn estimator or Pipeline, a LightGBM model, or any object with `predict` or
-        `predict_proba`.
+        `predict_proba`. Or "models:/NAME/3", a version that an MLflow client registered: it is filled in, and
+        keeps its number.
     X, y: the rows and labels it was fitted on: pandas, polars, Arrow, numpy, or a list of records. With
         `transform`, X is raw: what callers will send.
     holdout: `(X, y)` of rows the model has not seen; without it, scores come from refits on parts of X, or the
@@ -81,11 +88,12 @@ def ship(
     else:
         directory = Path(workspace).resolve() if workspace is not None else locate()
         create(directory)
+    bare = _bare(model, directory, name=name, on_server=server is not None)
     prepared = prepare(
-        model,
+        model if bare is None else load_bare(bare, trust=trust),
         X,
         y,
-        name=name,
+        name=name if bare is None else bare.model,
         releases_dir=directory / RELEASES,
         holdout=holdout,
         transform=transform,
@@ -100,16 +108,21 @@ def ship(
         message=message,
         origin=origin,
     )
+    if run := current_run.get():
+        prepared = msgspec.structs.replace(prepared, run_id=run)
     if server is not None:
         version = _bring(services, directory / RELEASES / prepared.release_hash, prepared, quiet=quiet)
     else:
         with contextlib.closing(connect(directory)) as here:
-            version = here.registry.register(prepared, actor=this_actor())
+            if bare is None:
+                version = here.registry.register(prepared, actor=this_actor())
+            else:
+                version = here.registry.fill(prepared, version=bare.version, actor=this_actor())
         if not origin:  # a file is shipped by a command, which is recorded as one
             said = {"transform": transform, "time": time, "key": key, "source": source, "labels": labels}
             options = [option for option, value in said.items() if value is not None]
             options += ["recipe"] * (recipe is not None) + ["tier"] * (tier != "low")
-            _note(directory, name, options, recipe, began_s)
+            _note(directory, prepared.name, options, recipe, began_s)
     if not quiet:
         sys.stdout.write(shipped_text(version, saved_in=server.url if server else str(directory)))
         sys.stdout.flush()
@@ -120,6 +133,19 @@ def open(path: str | Path | None = None) -> Workspace | RemoteWorkspace:
     """The services of a workspace: a server's (a URL, or the one logged in to), or a folder's, through its control
     process when one runs, else straight from its store."""
     return connect(path)
+
+
+def _bare(model: Any, directory: Path, *, name: str, on_server: bool) -> ModelVersion | None:
+    """The version that is to be filled in, None when `model` is a model or a file."""
+    if not isinstance(model, str) or not model.startswith(PREFIX):
+        return None
+    if on_server:
+        raise Invalid(
+            f"the files of {model} are on the server, and only there can they be loaded",
+            hint=f"on that machine: mlspine ship {model} --data ROWS",
+        )
+    with contextlib.closing(connect(directory)) as here:
+        return find_bare(here.registry, model, name=name)
 
 
 def _note(directory: Path, name: str, options: list[str], recipe: Any, began_s: float) -> None:

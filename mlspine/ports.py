@@ -28,6 +28,10 @@ class Transaction(Protocol):
         """Query inside the transaction, its own changes included."""
         ...
 
+    def attempt(self) -> AbstractContextManager[None]:
+        """A part that may fail alone: its error is raised, its changes are undone, the rest goes on."""
+        ...
+
 
 class Database(Protocol):
     """SQL with `:name` parameters, in the subset that SQLite and Postgres share."""
@@ -36,10 +40,13 @@ class Database(Protocol):
         """All rows of a query. Inside `write()` of the same context it sees that transaction's changes."""
         ...
 
-    def write(self) -> AbstractContextManager[Transaction]:
+    def write(self, *, synced: bool = True) -> AbstractContextManager[Transaction]:
         """A transaction: commits at the end, rolls back on any exception. An inner call joins the outer one.
 
-        A statement or an inner call that failed fails the whole, even where its error was caught on the way.
+        A statement or an inner call that failed fails the whole, even where its error was caught on the way,
+        unless it failed inside `attempt()`. synced: on disk when it ends; otherwise it survives the death of
+        the process, and a power cut may take the last moments. What must be synced may not join what is not
+        (RuntimeError).
         """
         ...
 
@@ -67,6 +74,10 @@ class BlobStore(Protocol):
     """
 
     def put(self, key: str, data: bytes | Path) -> None: ...
+
+    def adopt(self, key: str, file: Path) -> None:
+        """A finished file of this machine becomes the blob and is gone from where it was; it stays if this fails."""
+        ...
 
     def get(self, key: str) -> bytes:
         """Raises NotFound."""

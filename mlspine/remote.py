@@ -4,25 +4,44 @@ from __future__ import annotations
 
 import http.client
 import inspect
+import os
 import ssl
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from mlspine.core.address import is_loopback
 from mlspine.core.config import LogConfig
-from mlspine.core.errors import FAMILY, Invalid, MlspineError, Unavailable
-from mlspine.core.ids import SHORT_HASH
+from mlspine.core.errors import (
+    FAMILY,
+    Conflict,
+    Denied,
+    Invalid,
+    MissingExtra,
+    MlspineError,
+    NotFound,
+    Unavailable,
+    Unidentified,
+)
 from mlspine.core.public import Surface, surface
 from mlspine.core.types import Role, Struct
-from mlspine.registry.parcel import pack
 
 CALL_TIMEOUT_S = 600.0
 WHOAMI_TIMEOUT_S = 30.0
-PIECE_BYTES = 4 * 1024 * 1024
+
+
+# What MLflow's statuses mean; its body names no member of the family.
+_KINDS: dict[int, type[MlspineError]] = {
+    400: Invalid,
+    401: Unidentified,
+    403: Denied,
+    404: NotFound,
+    409: Conflict,
+    501: MissingExtra,
+}
 
 
 class Whoami(Struct, frozen=True, kw_only=True):
@@ -67,6 +86,12 @@ class ApiClient:
         """The answer's body, errors as in `post`."""
         return self._request("PUT", path, data, timeout_s, kind="application/octet-stream")
 
+    def put_file(self, path: str, file: Path, *, timeout_s: float = CALL_TIMEOUT_S) -> bytes:
+        """Send a file without holding it in memory; answer and errors as in `post`."""
+        with file.open("rb") as source:
+            size = os.fstat(source.fileno()).st_size
+            return self._request("PUT", path, source, timeout_s, kind="application/octet-stream", size_bytes=size)
+
     def get(self, path: str, *, timeout_s: float = CALL_TIMEOUT_S) -> bytes:
         """The answer's body, errors as in `post`."""
         return self._request("GET", path, None, timeout_s)
@@ -81,10 +106,18 @@ class ApiClient:
             ) from exc
 
     def _request(
-        self, method: str, path: str, body: bytes | None, timeout_s: float, kind: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: bytes | BinaryIO | None,
+        timeout_s: float,
+        kind: str = "application/json",
+        size_bytes: int | None = None,
     ) -> bytes:
         connection, target = self._connection(self._prefix + path, timeout_s)
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
+        if size_bytes is not None:
+            headers["Content-Length"] = str(size_bytes)
         try:
             connection.request(method, target, body=body, headers=headers)
             response = connection.getresponse()
@@ -166,36 +199,6 @@ class Proxy:
         return msgspec.json.decode(payload, type=method.returns)
 
 
-def send_release(client: ApiClient, path: Path, tell: Callable[[str], None]) -> None:
-    """Bring a release to the server, in pieces; what it holds already is not sent again.
-
-    tell: hears in words what is going on.
-    """
-    packed = pack(path)
-    told = _held(client.post("/uploads", msgspec.to_builtins(packed.manifest)))
-    if told.complete:
-        tell(f"{client.url} holds release {packed.hash[:SHORT_HASH]} already")
-        return
-    total, held = sum(packed.manifest.sizes.values()), sum(told.bytes.values())
-    kept = f", {held / 1e3:,.0f} of it are there already" if held else ""
-    tell(f"sending release {packed.hash[:SHORT_HASH]} ({total / 1e3:,.0f} kB{kept}) to {client.url}")
-    for digest, file in packed.files.items():
-        _send_part(client, f"/uploads/{packed.hash}/{digest}", file, told.bytes[digest])
-    client.post(f"/uploads/{packed.hash}", {})
-
-
-def _send_part(client: ApiClient, path: str, file: Path, at: int) -> None:
-    with file.open("rb") as source:
-        source.seek(at)
-        while piece := source.read(PIECE_BYTES):
-            client.put(f"{path}?at={at}", piece)
-            at += len(piece)
-
-
-def _held(payload: bytes) -> Held:
-    return msgspec.json.decode(payload, type=Held)
-
-
 def error_of(payload: bytes, status: int) -> MlspineError:
     """The error an API answer carries, as the member of the family it was raised as.
 
@@ -207,7 +210,18 @@ def error_of(payload: bytes, status: int) -> MlspineError:
         kind = FAMILY.get(told["code"], MlspineError)
         return kind(told["message"], hint=told.get("hint", ""), details=told.get("details", ()))
     except (msgspec.DecodeError, KeyError, TypeError):
+        return _told_as_mlflow(payload, status)
+
+
+def _told_as_mlflow(payload: bytes, status: int) -> MlspineError:
+    """The error of an answer in MLflow's shape; any other body is said as it is."""
+    try:
+        text = str(msgspec.json.decode(payload)["message"])
+        kind = _KINDS[status]
+    except (msgspec.DecodeError, KeyError, TypeError):
         return Unavailable(f"the control process answered {status}: {payload[:200]!r}")
+    message, _, hint = text.partition("\n")
+    return kind(message, hint=hint.strip())
 
 
 def read_call(method: Surface, body: Any) -> dict[str, Any]:

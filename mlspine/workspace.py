@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import getpass
-import os
-import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import msgspec
-
-from mlspine import login, migrations
+from mlspine import migrations
 from mlspine.advisor.service import Advisor
+from mlspine.artifacts.service import Artifacts
 from mlspine.backends.choose import is_shared, open_blobs, open_database
 from mlspine.backends.notify import make_notifier
 from mlspine.backends.processes import LocalProcesses
 from mlspine.backends.prometheus import PrometheusCluster
 from mlspine.core.address import local_url
 from mlspine.core.config import Config, load_config
-from mlspine.core.errors import Invalid
 from mlspine.core.ids import now_ms
-from mlspine.core.types import Actor, Plan
 from mlspine.data.service import Data
+from mlspine.deployment.moves import Moves
 from mlspine.deployment.service import Deployment
 from mlspine.feeds.service import Feeds
+from mlspine.folder import RELEASES, base_plan, create, locate, running_options
 from mlspine.governance.service import Governance
 from mlspine.governance.tokens import Tokens
 from mlspine.handover.service import Handover
@@ -34,12 +29,14 @@ from mlspine.machines.service import Machines
 from mlspine.monitoring.service import Monitoring
 from mlspine.monitoring.status import StatusReader
 from mlspine.predictions.service import Predictions
+from mlspine.registry.catalogue import Catalogue
+from mlspine.registry.lineage import Lineage
 from mlspine.registry.service import Registry
+from mlspine.registry.upkeep import Upkeep
 from mlspine.retraining.service import Retraining
-
-FOLDER = ".mlspine"
-RELEASES = "releases"
-RECENT_KEPT = 10
+from mlspine.tracking.models import LoggedModels
+from mlspine.tracking.reader import RunReader
+from mlspine.tracking.service import Tracking
 
 
 class Services:
@@ -50,8 +47,16 @@ class Services:
     governance: Governance
     tokens: Tokens
     data: Data
+    artifacts: Artifacts
+    tracking: Tracking
+    models: LoggedModels
+    runs: RunReader
     registry: Registry
+    catalogue: Catalogue
+    lineage: Lineage
+    upkeep: Upkeep
     deployment: Deployment
+    moves: Moves
     machines: Machines
     predictions: Predictions
     monitoring: Monitoring
@@ -66,8 +71,14 @@ class Services:
 ROOMS: dict[str, type] = {
     "governance": Governance,
     "tokens": Tokens,
+    "tracking": Tracking,
+    "runs": RunReader,
     "registry": Registry,
+    "catalogue": Catalogue,
+    "lineage": Lineage,
+    "upkeep": Upkeep,
     "deployment": Deployment,
+    "moves": Moves,
     "machines": Machines,
     "predictions": Predictions,
     "monitoring": Monitoring,
@@ -107,6 +118,10 @@ class Workspace(Services):
         self.governance = Governance(db=self.db, clock=clock)
         self.tokens = Tokens(db=self.db, governance=self.governance, clock=clock)
         self.data = Data(db=self.db, clock=clock)
+        self.artifacts = Artifacts(db=self.db, blobs=self.blobs, drafts=path / "run" / "artifacts", clock=clock)
+        self.tracking = Tracking(db=self.db, clock=clock)
+        self.models = LoggedModels(db=self.db, clock=clock)
+        self.runs = RunReader(db=self.db, tracking=self.tracking, models=self.models, artifacts=self.artifacts)
         self.registry = Registry(
             db=self.db,
             data=self.data,
@@ -115,6 +130,25 @@ class Workspace(Services):
             releases_dir=path / RELEASES,
             blobs=self.blobs if self.shared else None,
         )
+        self.catalogue = Catalogue(
+            db=self.db,
+            tracking=self.tracking,
+            models=self.models,
+            artifacts=self.artifacts,
+            governance=self.governance,
+            clock=clock,
+            releases_dir=path / RELEASES,
+            blobs=self.blobs if self.shared else None,
+        )
+        self.lineage = Lineage(
+            registry=self.registry,
+            catalogue=self.catalogue,
+            runs=self.runs,
+            models=self.models,
+            data=self.data,
+            governance=self.governance,
+        )
+        self.upkeep = Upkeep(db=self.db, artifacts=self.artifacts, governance=self.governance, clock=clock)
         self.deployment = Deployment(
             db=self.db,
             registry=self.registry,
@@ -122,6 +156,14 @@ class Workspace(Services):
             deployer=self.processes,
             base_plan=first_plan,
             clock=clock,
+        )
+        self.moves = Moves(
+            db=self.db,
+            registry=self.registry,
+            catalogue=self.catalogue,
+            deployment=self.deployment,
+            governance=self.governance,
+            gated_aliases=config.registry.gated_aliases,
         )
         self.predictions = Predictions(
             db=self.db,
@@ -215,110 +257,3 @@ class Workspace(Services):
 
     def close(self) -> None:
         self.db.close()
-
-
-def locate(start: Path | None = None) -> Path:
-    """Where the workspace is, by the documented order; the directory may not exist yet.
-
-    MLSPINE_WORKSPACE; else the nearest `.mlspine/` or `mlspine.toml` upwards; else `.mlspine` at the git root;
-    else here.
-    """
-    named = os.environ.get("MLSPINE_WORKSPACE")
-    if named:
-        if login.is_url(named):
-            login.refuse_server("this")
-        return Path(named).expanduser().resolve()
-    here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        if (folder / FOLDER).is_dir() or (folder / "mlspine.toml").is_file():
-            return folder / FOLDER
-    for folder in (here, *here.parents):
-        if (folder / ".git").exists():
-            return folder / FOLDER
-    return here / FOLDER
-
-
-def create(directory: Path) -> None:
-    """Make the directory a workspace if it is not one: its folders, and a .gitignore so nothing in it is committed."""
-    if directory.exists() and not directory.is_dir():
-        raise Invalid(
-            f"{directory} is a file, not a workspace folder",
-            hint="set MLSPINE_WORKSPACE to a folder, or move the file",
-        )
-    fresh = not (directory / "run").exists()
-    for name in ("run/spool", RELEASES, "blobs"):
-        (directory / name).mkdir(parents=True, exist_ok=True)
-    if fresh:
-        (directory / ".gitignore").write_text("*\n")
-        remember(directory)
-
-
-def remember(directory: Path) -> None:
-    """Keep the list of workspaces used recently, so that "not found" can say where else to look."""
-    file = _recent_file()
-    lines = [str(directory), *(line for line in recent() if line != str(directory))][:RECENT_KEPT]
-    with contextlib.suppress(OSError):  # a home that cannot be written costs a hint, nothing else
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("\n".join(lines) + "\n")
-
-
-def recent() -> list[str]:
-    """Workspaces used recently that still exist, newest first."""
-    with contextlib.suppress(OSError):
-        return [line for line in _recent_file().read_text().splitlines() if (Path(line) / "run").is_dir()]
-    return []
-
-
-def this_actor() -> Actor:
-    """Whoever sits at this terminal: the owner of the process."""
-    try:
-        return Actor(name=getpass.getuser())
-    except (KeyError, OSError):
-        return Actor(name=f"uid-{os.getuid()}")
-
-
-def running_options(directory: Path) -> dict[str, str]:
-    """Options given to `serve` or `up` that later commands and restarts keep: setting -> text."""
-    try:
-        return msgspec.json.decode((directory / "run" / "options.json").read_bytes(), type=dict[str, str])
-    except (OSError, msgspec.DecodeError):
-        return {}
-
-
-def keep_options(directory: Path, options: dict[str, str]) -> None:
-    """Keep options for the next start; for this user's eyes, since the URL of a sink is a secret."""
-    draft = directory / "run" / "options.tmp"
-    draft.touch(mode=0o600)
-    draft.write_bytes(msgspec.json.encode(options))
-    draft.replace(directory / "run" / "options.json")
-
-
-def base_plan(directory: Path, config: Config) -> Plan:
-    """The plan of a workspace before anything is served: where to listen and how to restart control."""
-    return Plan(
-        number=0,
-        workspace=str(directory),
-        host=config.serving.host,
-        port=config.serving.port,
-        control_argv=control_argv(directory, config.serving.port, config.control.port),
-    )
-
-
-def control_argv(directory: Path, port: int, control_port: int) -> tuple[str, ...]:
-    """The command that starts the control process of a workspace."""
-    return (
-        sys.executable,
-        "-m",
-        "mlspine.web.control",
-        "--workspace",
-        str(directory),
-        "--port",
-        str(port),
-        "--control-port",
-        str(control_port),
-    )
-
-
-def _recent_file() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "mlspine" / "workspaces"

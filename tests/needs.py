@@ -10,7 +10,7 @@ import pytest
 def need(name: str, present: object, reason: str) -> None:
     """Go on when `present`; else skip, or fail when `name` is among MLSPINE_TEST_MUST_NOT_SKIP (comma-separated).
 
-    Names in use: promtool, chromium, postgres, s3, systemd.
+    Names in use: promtool, chromium, postgres, s3, systemd, mlflow, mlflow-skinny.
     """
     if present:
         return

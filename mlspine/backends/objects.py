@@ -71,6 +71,14 @@ class ObjectBlobStore:
             except OSError:  # a full disk here costs fetching it later
                 self._cache.drop(name)
 
+    def adopt(self, key: str, file: Path) -> None:
+        """Upload a finished file and remove it. No copy is kept: `locate` fetches one for whoever reads it."""
+        name = _stored(key)
+        with file.open("rb") as source, self._mapped_errors():
+            obstore.put(self._store, name, source)
+        self._cache.drop(name)
+        file.unlink()
+
     def get(self, key: str) -> bytes:
         """Raises NotFound."""
         with self._mapped_errors(key):

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 
 from mlspine.backends.postgres_session import Session, Sessions
-from mlspine.backends.postgres_sql import sorted_by_bytes
+from mlspine.backends.postgres_sql import as_postgres
 from mlspine.backends.sql import OpenTransaction, refuse_lock_inside_write, run_migrations, transaction_here
 from mlspine.core.errors import NotFound, Unavailable
 from mlspine.ports import Param, Row, Transaction
@@ -63,7 +63,7 @@ class PostgresDatabase:
             self._slots.release()
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Transaction]:
+    def write(self, *, synced: bool = True) -> Iterator[Transaction]:
         """A transaction: commits at the end, rolls back on any exception; inner calls join it.
 
         One writer at a time over all processes: it waits for its turn, and raises Unavailable when that takes
@@ -71,13 +71,13 @@ class PostgresDatabase:
         """
         joined = transaction_here(self)
         if isinstance(joined, _Transaction):
-            with joined.part():
+            with joined.joined(synced=synced):
                 yield joined
         elif self._held.session is not None:
-            yield from self._transact(self._held.session)
+            yield from self._transact(self._held.session, synced)
         else:
             with self._my_turn(), self._sessions.one() as session:
-                yield from self._transact(session)
+                yield from self._transact(session, synced)
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -96,20 +96,22 @@ class PostgresDatabase:
 
     def migrate(self, scripts: Mapping[str, str]) -> list[str]:
         """Apply numbered scripts not yet applied, each in its own transaction; returns the names applied."""
-        return run_migrations(self, {name: sorted_by_bytes(script) for name, script in scripts.items()})
+        return run_migrations(self, {name: as_postgres(script) for name, script in scripts.items()})
 
     def close(self) -> None:
         self._sessions.close()
 
     # ------------------------------------------------------------ inside
 
-    def _transact(self, session: Session) -> Iterator[Transaction]:
-        transaction = _Transaction(self, session)
+    def _transact(self, session: Session, synced: bool) -> Iterator[Transaction]:
+        transaction = _Transaction(self, session, synced=synced)
         wait_ms = int(self._patience_s * 1000)
         begin = (
             f"begin isolation level read committed read write; set local lock_timeout = {wait_ms};"
             f" select pg_advisory_xact_lock({self._key('write')})"
         )
+        if not synced:
+            begin = begin.replace(";", "; set local synchronous_commit = off;", 1)
         try:
             # A session that holds a lock must not be replaced: with it the lock would be gone.
             (session.go_on if self._held.session is session else session.begin)(begin)
@@ -171,8 +173,8 @@ class _Held(threading.local):
 
 
 class _Transaction(OpenTransaction):
-    def __init__(self, database: PostgresDatabase, session: Session) -> None:
-        super().__init__(database)
+    def __init__(self, database: PostgresDatabase, session: Session, *, synced: bool) -> None:
+        super().__init__(database, synced=synced)
         self._session = session
 
     def execute(self, sql: str, /, **params: Param) -> int:

@@ -16,6 +16,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _TEXT_COLUMN = re.compile(r'(\w"?\s+)text\b')
+_WITHOUT_ROWID = re.compile(r"\)\s*without rowid\b", re.IGNORECASE)
 _DEFINES_COLUMNS = re.compile(r"(create|alter)\s+table\b", re.IGNORECASE)
 
 
@@ -35,13 +36,16 @@ def with_psycopg_parameters(sql: str) -> str:
     return "".join(pieces)
 
 
-def sorted_by_bytes(script: str) -> str:
-    """A migration whose text columns sort by bytes, as on SQLite, and not by the language of the server.
+def as_postgres(script: str) -> str:
+    """A migration in Postgres' words: text columns sort by bytes, as on SQLite, not by the language of the server.
 
-    >>> sorted_by_bytes("create table a (b text not null);")
+    Tables without row ids are SQLite's own economy, which Postgres has no word for.
+
+    >>> as_postgres("create table a (b text not null) without rowid;")
     'create table a (b text collate "C" not null);'
     """
-    return "\n".join(
-        _TEXT_COLUMN.sub(r'\1text collate "C"', each) if _DEFINES_COLUMNS.match(each) else each
-        for each in statements(script)
-    )
+    return "\n".join(_table(each) if _DEFINES_COLUMNS.match(each) else each for each in statements(script))
+
+
+def _table(statement: str) -> str:
+    return _WITHOUT_ROWID.sub(")", _TEXT_COLUMN.sub(r'\1text collate "C"', statement))

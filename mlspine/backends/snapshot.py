@@ -19,7 +19,7 @@ from mlspine.ports import BlobStore, Database
 
 LEFT_OUT = ("access_token", "lease", "store_identity")  # what opens doors, and what only the running ones need
 TRIES = 5
-_TABLE = re.compile(r"create table (\w+)")
+_TABLE = re.compile(r"create table (\w+)|drop table (\w+)|alter table (\w+) rename to (\w+)")
 
 
 def copy_workspace(
@@ -45,7 +45,12 @@ def copy_workspace(
                 for table in left_out:
                     tx.execute(f"delete from {table}")
             keys = [row["key"] for row in copy.read("select key from segment")]
-            hashes = [row["release_hash"] for row in copy.read("select distinct release_hash from model_version")]
+            digests = [row["digest"] for row in copy.read("select distinct digest from artifact")]
+            keys += [f"artifacts/{digest[:2]}/{digest}" for digest in digests]
+            hashes = [
+                row["release_hash"]
+                for row in copy.read("select distinct release_hash from model_version where release_hash <> ''")
+            ]
         finally:
             copy.close()
         try:
@@ -82,10 +87,16 @@ def copy_store(config: StoreConfig, folder: Path, target: Path, *, scripts: Mapp
 def tables(scripts: Mapping[str, str]) -> list[str]:
     """Every table of the store, those that others refer to first.
 
-    >>> tables({"0001": "create table b (x text);", "0002": "create table a (x text);"})
-    ['b', 'a']
+    >>> tables({"0001": "create table b (x text);", "0002": "create table a (x text); alter table b rename to c;"})
+    ['a', 'c']
     """
-    return [name for script in scripts.values() for name in _TABLE.findall(script)]
+    names: list[str] = []
+    for made, dropped, renamed, name in _TABLE.findall("\n".join(scripts.values())):
+        if dropped or renamed:
+            names.remove(dropped or renamed)
+        if made or name:
+            names.append(made or name)
+    return names
 
 
 def _release_files(release_hash: str, folder: Path, blobs: BlobStore) -> dict[str, Path]:
@@ -137,6 +148,8 @@ def _copy_files(store: Path, target: Path) -> None:
 
 def _copy_rows(source: Database, target: Database, names: list[str]) -> None:
     with source.write() as reading, target.write() as writing:  # one moment for all tables
+        for name in reversed(names):
+            writing.execute(f"delete from {name}")  # what the scripts themselves put there
         for name in names:
             for row in reading.read(f"select * from {name}"):
                 columns = ", ".join(f'"{column}"' for column in row)

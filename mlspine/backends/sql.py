@@ -10,7 +10,7 @@ from contextvars import ContextVar
 
 from mlspine.core.errors import Conflict
 from mlspine.core.ids import now_ms
-from mlspine.ports import Database
+from mlspine.ports import Database, Param
 
 _CREATE_RECORD = "create table if not exists migration (name text primary key, applied_at_ms bigint not null)"
 
@@ -22,11 +22,22 @@ _open: ContextVar[tuple[OpenTransaction, ...]] = ContextVar("mlspine_open_transa
 class OpenTransaction:
     """The inside of an outermost `write()`: whose it is, whether it goes on, and whether one of its parts failed."""
 
-    def __init__(self, database: object) -> None:
+    def __init__(self, database: object, *, synced: bool) -> None:
         self.database = database
+        self.synced = synced
         self.thread = threading.get_ident()
         self.ended = False
         self.failure: BaseException | None = None
+        self._attempts = 0
+
+    def execute(self, sql: str, /, **params: Param) -> int:
+        raise NotImplementedError
+
+    def joined(self, *, synced: bool) -> contextlib.AbstractContextManager[None]:
+        """The time of an inner `write()`."""
+        if synced and not self.synced:
+            raise RuntimeError("a write that must be synced is inside one that is not: make the outer one synced")
+        return self.part()
 
     @contextlib.contextmanager
     def part(self) -> Iterator[None]:
@@ -36,6 +47,30 @@ class OpenTransaction:
         except BaseException as exc:
             self.failure = self.failure or exc
             raise
+
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """A part that may fail alone, by a savepoint: its changes are undone, its error is raised."""
+        before, name = self.failure, f"attempt_{self._attempts}"
+        self._attempts += 1
+        self.execute(f"savepoint {name}")
+        try:
+            yield
+            if self.failure is not before:
+                raise self.failure or RuntimeError("a part failed without an error")
+        except BaseException as exc:
+            if self.undone():
+                self.failure = exc
+                raise
+            self.failure = before
+            self.execute(f"rollback to savepoint {name}")
+            self.execute(f"release savepoint {name}")
+            raise
+        self.execute(f"release savepoint {name}")
+
+    def undone(self) -> bool:
+        """Whether the store has ended the whole by itself, as SQLite may when the disk is full."""
+        return False
 
     @contextlib.contextmanager
     def joinable(self) -> Iterator[None]:
@@ -101,7 +136,8 @@ def statements(script: str) -> Iterator[str]:
 
 
 def _apply(db: Database, name: str, script: str) -> bool:
-    with db.write() as tx:
+    # Whatever is written later and kept for good keeps what came before it: no need to wait for the disk each time.
+    with db.write(synced=False) as tx:
         if tx.read("select name from migration where name = :name", name=name):
             return False
         for statement in statements(script):

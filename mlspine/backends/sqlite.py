@@ -23,9 +23,9 @@ class SqliteDatabase:
     """SQL over one file, in the subset shared with Postgres.
 
     Writes go through one connection, one transaction at a time, and are on disk when `write()` ends
-    (synchronous=FULL). Reads take a query-only connection from a pool that holds as many as threads ever read
-    at once. Full disk, missing permission, foreign locks and damage arrive as the error family, named with
-    the file.
+    (synchronous=FULL; NORMAL when they need not be). Reads take a query-only connection from a pool that holds as
+    many as threads ever read at once. Full disk, missing permission, foreign locks and damage arrive as the error
+    family, named with the file.
     """
 
     def __init__(self, path: Path | str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
@@ -39,6 +39,7 @@ class SqliteDatabase:
             try:
                 self._use_write_ahead_log()
                 self._writer.execute("pragma synchronous = full")
+                self._synced = True
                 self._writer.execute("pragma foreign_keys = on")
             except BaseException:
                 self._writer.close()
@@ -53,7 +54,7 @@ class SqliteDatabase:
             return _rows(connection.execute(sql, params))
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Transaction]:
+    def write(self, *, synced: bool = True) -> Iterator[Transaction]:
         """A transaction: commits at the end, rolls back on any exception.
 
         An inner call joins the outer one, and a failure of a part is the failure of the whole: when an inner
@@ -61,12 +62,12 @@ class SqliteDatabase:
         """
         joined = transaction_here(self)
         if isinstance(joined, _Transaction):
-            with joined.part():
+            with joined.joined(synced=synced):
                 yield joined
             return
         self._take_turn()
         try:
-            yield from self._transact()
+            yield from self._transact(synced)
         finally:
             self._lock.release()
 
@@ -93,9 +94,13 @@ class SqliteDatabase:
 
     # ------------------------------------------------------------ inside
 
-    def _transact(self) -> Iterator[Transaction]:
-        transaction = _Transaction(self, self._writer, self._path)
+    def _transact(self, synced: bool) -> Iterator[Transaction]:
+        transaction = _Transaction(self, self._writer, self._path, synced=synced)
         with _mapped_errors(self._path):
+            if synced != self._synced:
+                # NORMAL leaves bringing the log to disk to the next checkpoint or synced commit.
+                self._writer.execute(f"pragma synchronous = {'full' if synced else 'normal'}")
+                self._synced = synced
             self._writer.execute("begin immediate")
         try:
             with transaction.joinable():
@@ -132,7 +137,11 @@ class SqliteDatabase:
             self._idle_readers.append(connection)
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=self._busy_timeout_s)
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, timeout=self._busy_timeout_s
+        )
+        connection.execute("pragma case_sensitive_like = on")  # as in Postgres
+        return connection
 
     def _use_write_ahead_log(self) -> None:
         # Switching an existing file takes an exclusive lock that SQLite does not wait for: two processes
@@ -149,18 +158,28 @@ class SqliteDatabase:
 
 
 class _Transaction(OpenTransaction):
-    def __init__(self, database: SqliteDatabase, connection: sqlite3.Connection, path: Path) -> None:
-        super().__init__(database)
+    def __init__(self, database: SqliteDatabase, connection: sqlite3.Connection, path: Path, *, synced: bool) -> None:
+        super().__init__(database, synced=synced)
         self._connection = connection
         self._path = path
 
+    def undone(self) -> bool:
+        return not self._connection.in_transaction
+
     def execute(self, sql: str, /, **params: Param) -> int:
+        self._refuse_when_undone()
         with self.part(), _mapped_errors(self._path):
             return max(0, self._connection.execute(sql, params).rowcount)
 
     def read(self, sql: str, /, **params: Param) -> list[Row]:
+        self._refuse_when_undone()
         with self.part(), _mapped_errors(self._path):
             return _rows(self._connection.execute(sql, params))
+
+    def _refuse_when_undone(self) -> None:
+        # Outside a transaction a statement would be stored at once, by itself.
+        if self.undone():
+            raise self.failure or RuntimeError("the transaction is over")
 
 
 def _rows(cursor: sqlite3.Cursor) -> list[Row]:

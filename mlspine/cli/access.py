@@ -98,7 +98,7 @@ def create(name: str, role: str, scope: tuple[str, ...], expires: str, as_json: 
       mlspine tokens create ci --role developer --scope churn --expires 30d
     """
     from mlspine.control import connect
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     made = connect().tokens.create(
         name,
@@ -122,7 +122,7 @@ def revoke(name: str, reason: str, as_json: bool) -> None:
       mlspine tokens revoke ci --reason "left the team"
     """
     from mlspine.control import connect
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     revoked = connect().tokens.revoke(name, actor=this_actor(), reason=reason)
     text = f"{render.bold(revoked.name)} is revoked; recorded as: mlspine ledger token:{revoked.name}"

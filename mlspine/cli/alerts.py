@@ -74,7 +74,7 @@ def send_test(as_json: bool) -> None:
       mlspine alerts test
     """
     from mlspine.control import connect
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     result = connect().monitoring.send_test(actor=this_actor())
     render.emit(result, as_json=as_json, text=lambda: _test_text(result))
@@ -95,7 +95,7 @@ def ack(name: str, cause: str, as_json: bool) -> None:
     Example:
       mlspine alerts ack churn drift:tenure:up
     """
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     workspace, endpoint = _subject(name)
     taken = workspace.monitoring.acknowledge(endpoint, cause=cause, actor=this_actor())
@@ -124,7 +124,7 @@ def silence(name: str, cause: str, for_s: float, reason: str, as_json: bool) -> 
     Example:
       mlspine alerts silence churn --cause drift --for 2h --reason "price change"
     """
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     workspace, endpoint = _subject(name)
     quiet = workspace.monitoring.silence(endpoint, for_s=for_s, cause=cause, reason=reason, actor=this_actor())
@@ -160,7 +160,7 @@ def unsilence(name: str, cause: str, as_json: bool) -> None:
     Example:
       mlspine alerts unsilence churn
     """
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     workspace, endpoint = _subject(name)
     ended = workspace.monitoring.unsilence(endpoint, cause=cause, actor=this_actor())

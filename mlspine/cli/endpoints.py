@@ -49,7 +49,7 @@ def serve(
       mlspine serve churn:3 --port 9000 --redact income
     """
     from mlspine.cli.project import follow
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     if no_log and redact:
         raise click.UsageError("--no-log records nothing, so --redact has nothing to leave out; give one of them")
@@ -83,7 +83,7 @@ def promote(name: str, version: int, reason: str, as_json: bool) -> None:
     Example:
       mlspine promote churn 2 --reason "fitted on newer rows"
     """
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     workspace = _running()
     switched = workspace.deployment.promote(name, version, actor=this_actor(), reason=reason)
@@ -103,7 +103,7 @@ def rollback(name: str, reason: str, as_json: bool) -> None:
     Example:
       mlspine rollback churn --reason "too many false alarms for callers"
     """
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     workspace = _running()
     switched = workspace.deployment.rollback(name, actor=this_actor(), reason=reason)
@@ -152,7 +152,7 @@ def forget(key: str, yes: bool, as_json: bool) -> None:
       mlspine forget customer-4711 --yes
     """
     from mlspine.control import connect
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     if not yes:
         click.confirm(f"Remove everything recorded about {key!r}? This cannot be undone", abort=True)

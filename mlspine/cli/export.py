@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlspine.cli import render
+from mlspine.cli.interop import export_mlflow
 
 if TYPE_CHECKING:
     from mlspine.core.types import Actor, Endpoint, Revision
@@ -80,7 +81,8 @@ def compose(name: str, folder: Path, wheel: Path | None, extras: tuple[str, ...]
 def _write(name: str, folder: Path, wheel: Path | None, extras: tuple[str, ...]) -> tuple[Image, NewToken]:
     """Fill the folder; raises NotFound for an endpoint that is not served, Conflict for a folder in use."""
     from mlspine.core.errors import Conflict
-    from mlspine.workspace import Workspace, locate, this_actor
+    from mlspine.folder import locate, this_actor
+    from mlspine.workspace import Workspace
 
     if folder.exists() and any(folder.iterdir()):
         raise Conflict(f"{folder} is not empty", hint="name a new folder, or empty it first")
@@ -165,6 +167,9 @@ def _tell(folder: Path, token: NewToken, steps: list[str], *, as_json: bool) -> 
         "Then, from anywhere that reaches it: mlspine login http://HOST:8081",
     ]
     render.emit(told, as_json=as_json, text=lambda: "\n".join(lines))
+
+
+export.add_command(export_mlflow)
 
 
 @export.command("workspace")

@@ -42,7 +42,7 @@ def _of_a_workspace(exc: MlspineError) -> bool:
 
 def _where_looked() -> str:
     from mlspine import login
-    from mlspine.workspace import locate, recent
+    from mlspine.folder import locate, recent
 
     server = login.server()
     if server:

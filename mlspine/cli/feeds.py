@@ -38,7 +38,7 @@ def feeds(name: str, source: str | None, labels: str | None, pull: bool, as_json
       mlspine feeds churn --pull
     """
     from mlspine.control import connect
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     workspace = connect()
     if not name:
@@ -74,7 +74,7 @@ def score(name: str, source: str | None, output: str, every: str | None, as_json
       mlspine score churn -i "select * from 'in/*.csv'" -o "scores-{date}.csv" --every 1d
     """
     from mlspine.control import connect
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     workspace = connect()
     if every is None:
@@ -103,7 +103,7 @@ def schedules(name: str, remove: str | None, as_json: bool) -> None:
       mlspine schedules churn --remove 3f9a1c
     """
     from mlspine.control import connect
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     workspace = connect()
     if remove:

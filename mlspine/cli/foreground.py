@@ -44,8 +44,8 @@ def stay(directory: Path, signals: StopSignals) -> None:
     Returns when somebody wanted the end. Raises Unavailable when control and inference are gone and neither is
     left to start the other: then a supervisor starts everything again.
     """
-    from mlspine.control import anything_runs, stop_everything
     from mlspine.core.errors import Unavailable
+    from mlspine.running import anything_runs, stop_everything
 
     run = directory / "run"
     files = [run / name for name in ("control.log", "inference-0.log")]

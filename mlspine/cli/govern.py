@@ -1,10 +1,11 @@
-"""ledger: what was live when, by whom and why."""
+"""ledger, approve: what was live when, by whom and why; the word of a second person."""
 
 from __future__ import annotations
 
 import click
 
 from mlspine.cli import render
+from mlspine.core.ids import SHORT_HASH
 
 
 @click.command()
@@ -53,6 +54,32 @@ def ledger(subject: str, verify: bool, limit: int, as_json: bool) -> None:
         entries,
         as_json=as_json,
         text=lambda: render.table(rows, head=head, indent="") if rows else "the ledger is empty",
+    )
+
+
+@click.command()
+@click.argument("ref", metavar="NAME:VERSION")
+@click.option("--reason", default="", help="Kept with the approval.")
+@render.json_option
+def approve(ref: str, reason: str, as_json: bool) -> None:
+    """Give your word for a version of tier high, which another person may then bring forward, once.
+
+    \b
+    Example:
+      mlspine approve churn:3 --reason "seen the slices, talked to Ann"
+    """
+    from mlspine.control import connect
+    from mlspine.folder import this_actor
+
+    done = connect().registry.approve(ref, actor=this_actor(), reason=reason)
+    name = done.subject.partition(":")[2]
+    render.emit(
+        done,
+        as_json=as_json,
+        text=lambda: (
+            f"{name}:{done.version} is approved by {done.actor}, release {done.release_hash[:SHORT_HASH]}\n"
+            f"For somebody else to type: mlspine promote {name} {done.version}"
+        ),
     )
 
 

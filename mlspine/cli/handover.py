@@ -79,8 +79,8 @@ def drill(name: str, task: str | None, listed: bool, as_json: bool) -> None:
     """
     from mlspine import login
     from mlspine.control import connect
+    from mlspine.folder import locate, this_actor
     from mlspine.handover.rehearsal import Rehearsal
-    from mlspine.workspace import locate, this_actor
 
     workspace = connect()
     if listed:
@@ -119,7 +119,7 @@ def card(name: str, pairs: tuple[str, ...], output: Path | None, as_json: bool) 
       mlspine card churn --set owner=maria@example.org --set "success=auc >= 0.7"
     """
     from mlspine.control import connect
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     given = dict(_pair(text) for text in pairs)
     workspace = connect()
@@ -146,7 +146,7 @@ def _fill(folder: Path, port: int, control_port: int, *, config: Config) -> None
     from mlspine import migrations
     from mlspine.backends.snapshot import LEFT_OUT, copy_workspace
     from mlspine.core.config import FILE_NAME
-    from mlspine.workspace import keep_options, locate, running_options
+    from mlspine.folder import keep_options, locate, running_options
 
     source = locate()
     left_out = (*LEFT_OUT, "machine", "outage", "schedule")  # batches at fixed times would write where the real ones do

@@ -9,8 +9,8 @@ from typing import Any
 from mlspine.control import RemoteWorkspace
 from mlspine.core.ids import now_ms
 from mlspine.core.types import LabelReceipt, Scalar
+from mlspine.folder import this_actor
 from mlspine.predictions import labels
-from mlspine.workspace import this_actor
 
 ROWS_AT_ONCE = 100_000
 Row = dict[str, Scalar | None]

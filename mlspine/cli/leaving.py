@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,17 +10,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlspine import __version__, migrations
-from mlspine.backends.choose import is_shared
-from mlspine.backends.snapshot import LEFT_OUT, copy_workspace
+from mlspine.backends.snapshot import LEFT_OUT
 from mlspine.cli import render
 from mlspine.cli.handover import card_page, runbook_page
-from mlspine.control import RemoteWorkspace, anything_runs, running_control
+from mlspine.cli.keeping import copy_now
 from mlspine.core.config import Config, StoreConfig, load_config
 from mlspine.core.errors import Conflict, Denied
 from mlspine.core.ids import now_ms, uuid7
+from mlspine.folder import locate, running_options
 from mlspine.handover.runbook import TASKS
 from mlspine.handover.takeout import README, Part, readme, settings_text, take_out
-from mlspine.workspace import Workspace, locate, running_options
+from mlspine.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlspine.workspace import Services
@@ -53,17 +52,9 @@ def leave(folder: Path, *, tell: Callable[[str], None]) -> list[Part]:
 
 def _copied(source: Path, target: Path, config: Config) -> Workspace:
     """A workspace of its own with the same content and settings, everything answered so far included."""
-    control = running_control(source)
-    if control is not None:
-        RemoteWorkspace(source, config, control).status.refresh()
-    copy_workspace(config.store, source, target, scripts=migrations.scripts())
-    idle = not is_shared(config.store) and not anything_runs(source)
+    unread = copy_now(source, target, config, left_out=LEFT_OUT)
     copied = Workspace(target, msgspec.structs.replace(config, store=StoreConfig()))
-    if idle and (source / "run" / "spool").is_dir():
-        # Nobody turns the rows into the log that were answered just before all of it was killed. A file that
-        # vanishes or may not be read belongs to somebody who does.
-        with contextlib.suppress(shutil.Error):
-            shutil.copytree(source / "run" / "spool", target / "run" / "spool", dirs_exist_ok=True)
+    if unread:
         copied.predictions.ingest()
     return copied
 

@@ -31,7 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "feeds": ("mlspine.cli.feeds:feeds", "Where rows and labels come from, and how each feed is doing."),
     "forget": ("mlspine.cli.endpoints:forget", "Remove every logged row of one subject."),
     "models": ("mlspine.cli.models:models", "Models and their versions."),
+    "runs": ("mlspine.cli.runs:runs", "What was tried and what came of it: list, show, compare, best."),
+    "reproduce": ("mlspine.cli.reproduce:reproduce", "Run a run again: identical, within chance, or different."),
     "trust": ("mlspine.cli.models:trust", "Vouch for a model that came from elsewhere."),
+    "approve": ("mlspine.cli.govern:approve", "Give your word for a version that somebody else brings forward."),
     "ledger": (
         "mlspine.cli.govern:ledger",
         "What was live when, by whom and why; --verify checks the chain.",
@@ -48,6 +51,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("mlspine.cli.project:up", "Start everything this workspace serves."),
     "down": ("mlspine.cli.project:down", "Stop everything this workspace serves."),
     "service": ("mlspine.cli.service:service", "Start with the machine: a systemd unit, launchd on macOS."),
+    "import": ("mlspine.cli.interop:import_", "Bring what an MLflow server or its SQLite file holds."),
+    "gc": ("mlspine.cli.upkeep:gc", "Remove deleted runs and their files for good; lists them first."),
+    "backup": ("mlspine.cli.upkeep:backup", "Copy the whole workspace while it serves, verified."),
+    "restore": ("mlspine.cli.upkeep:restore", "Bring a backup back, here or elsewhere."),
     "export": ("mlspine.cli.export:export", "Take it elsewhere: a container image, open formats."),
     "config": ("mlspine.cli.project:config", "Effective settings, and where each comes from."),
     "demo": ("mlspine.cli.demo:demo", "Watch a real model live a whole year."),
@@ -58,8 +65,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 # After `mlspine login` these act on the server, ANYWHERE do the same everywhere, and all others need the machine
 # itself: they say so instead of quietly acting on another workspace than the one before.
 ON_SERVER = {
-    *("ship", "models", "trust", "serve", "promote", "rollback", "status", "check", "alerts"),
-    *("look", "labels", "quality", "log", "forget", "ledger", "tokens", "advise", "cost", "effort"),
+    *("ship", "models", "runs", "trust", "approve", "serve", "promote", "rollback", "status", "check", "alerts"),
+    *("look", "labels", "quality", "log", "forget", "ledger", "tokens", "advise", "cost", "effort", "reproduce", "gc"),
 }
 ANYWHERE = {"login", "logout", "demo", "completion"}
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mlspine.cli import render
 from mlspine.core.ids import SHORT_HASH
 
+if TYPE_CHECKING:
+    from mlspine.core.types import ModelVersion
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", required=True, help="The model's name; it becomes part of URLs.")
+@click.option("--name", help="The model's name; it becomes part of URLs. Of models:/NAME/VERSION it is known.")
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -34,7 +38,7 @@ from mlspine.core.ids import SHORT_HASH
 @render.json_option
 def ship(
     file: Path,
-    name: str,
+    name: str | None,
     data: Path,
     target: str | None,
     holdout: Path | None,
@@ -52,23 +56,31 @@ def ship(
 ) -> None:
     """Turn FILE, a fitted model in a joblib or pickle file or an MLflow model directory, into a release.
 
+    FILE may be models:/NAME/VERSION, a version that an MLflow client registered: it is filled in with what it
+    lacks, and keeps its number.
+
     \b
-    Example:
+    Examples:
       mlspine ship model.joblib --name churn --data train.parquet --target churned --trust
+      mlspine ship models:/churn/3 --data train.parquet --target churned --trust
     """
     from mlspine import api
     from mlspine.core.ids import check_name
     from mlspine.registry.account import shipped_text
     from mlspine.registry.files import load_model_file, load_table, split_target
 
-    check_name(name)
+    registered = str(file).startswith("models:/")
+    if not registered:
+        if name is None:
+            raise click.UsageError("a model needs a name: --name churn")
+        check_name(name)
     X, y = split_target(load_table(data), target, data)
     held = split_target(load_table(holdout), target, holdout) if holdout else None
     version = api.ship(
-        load_model_file(file, trust=trust),
+        str(file) if registered else load_model_file(file, trust=trust),
         X,
         y,
-        name=name,
+        name=name or "",
         holdout=held,
         time=time_column,
         key=key_column,
@@ -85,44 +97,98 @@ def ship(
     render.emit(version, as_json=as_json, text=lambda: shipped_text(version, saved_in=_saved_in(), explain=explain))
 
 
-@click.command()
-@click.argument("name", required=False)
-@render.json_option
-def models(name: str | None, as_json: bool) -> None:
-    """Models of this workspace, or every version of model NAME.
+class ModelsGroup(click.Group):
+    """`mlspine models [NAME]` lists: a first word that is no subcommand is a name."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        asks_for_help = bool(args) and args[0] in ctx.help_option_names
+        if not asks_for_help and (not args or args[0] not in self.commands):
+            args = ["ls", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=ModelsGroup)
+def models() -> None:
+    """Models of this workspace, or every version of model NAME. REF is NAME, NAME:VERSION or NAME@ALIAS.
 
     \b
-    Example:
+    Examples:
+      mlspine models
       mlspine models churn
+      mlspine models show churn@champion
+      mlspine models diff churn:1 churn:2
     """
+
+
+@models.command("ls")
+@click.argument("name", required=False)
+@click.option("--filter", "condition", default="", metavar="TEXT", help="As in MLflow: \"name LIKE 'churn%'\".")
+@click.option("--order", multiple=True, metavar="TEXT", help='As in MLflow: "last_updated_timestamp DESC"; repeatable.')
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="Models found by --filter.")
+@render.json_option
+def list_(name: str | None, condition: str, order: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """List models, or every version of model NAME.
+
+    \b
+    Examples:
+      mlspine models ls churn
+      mlspine models ls --filter "tags.team = 'risk'"
+    """
+    from mlspine.cli.model_tables import found_text, models_text, versions_text
     from mlspine.control import connect
 
     workspace = connect()
-    if name is None:
+    if condition or order:
+        if name is not None:
+            raise click.UsageError(f"--filter and --order are for the list of models; leave out {name}")
+        page = workspace.catalogue.search(filter=condition, order_by=order, max_results=limit)
+        render.emit(page.models, as_json=as_json, text=lambda: found_text(page))
+    elif name is None:
         rows = workspace.registry.models()
-        shown = [(row.name, row.versions, row.production or "-", row.latest) for row in rows]
-        head = ("model", "versions", "in production", "latest")
-        render.emit(
-            rows,
-            as_json=as_json,
-            text=lambda: render.table(shown, head=head, indent="") if rows else "no model yet: mlspine.ship(...)",
-        )
-        return
-    versions = workspace.registry.versions(name)
-    lines = [
-        (
-            each.version,
-            each.release_hash[:SHORT_HASH],
-            each.stage,
-            render.when(each.created_at_ms),
-            _metric(each.metric),
-            each.message,
-            each.owner or "-",
-        )
-        for each in versions
-    ]
-    columns = ("version", "release", "stage", "shipped (UTC)", "quality at ship", "message", "owner")
-    render.emit(versions, as_json=as_json, text=lambda: render.table(lines, head=columns, indent=""))
+        render.emit(rows, as_json=as_json, text=lambda: models_text(rows))
+    else:
+        versions = workspace.registry.versions(name)
+        render.emit(versions, as_json=as_json, text=lambda: versions_text(versions))
+
+
+@models.command()
+@click.argument("ref", metavar="REF")
+@render.json_option
+def show(ref: str, as_json: bool) -> None:
+    """What a version is and where it comes from: quality, stage, run, data, code, and who moved it when.
+
+    Of NAME alone: the version in Production, else the newest.
+
+    \b
+    Examples:
+      mlspine models show churn
+      mlspine models show churn:3 --json
+    """
+    from mlspine.cli.model_tables import account_text
+    from mlspine.control import connect
+
+    account = connect().lineage.of(ref)
+    render.emit(account, as_json=as_json, text=lambda: account_text(account))
+
+
+@models.command()
+@click.argument("first", metavar="REF")
+@click.argument("second", metavar="REF")
+@render.json_option
+def diff(first: str, second: str, as_json: bool) -> None:
+    """In what two versions differ: parameters, metrics, environment, data, signature, thresholds, code.
+
+    \b
+    Example:
+      mlspine models diff churn:1 churn:2
+    """
+    from mlspine.cli.model_tables import difference_text
+    from mlspine.control import connect
+    from mlspine.registry.difference import differ
+
+    lineage = connect().lineage
+    found = differ(lineage.of(first), lineage.of(second))
+    render.emit(found, as_json=as_json, text=lambda: difference_text(found))
 
 
 @click.command()
@@ -137,7 +203,7 @@ def trust(ref: str, reason: str, as_json: bool) -> None:
       mlspine trust churn:3 --reason "built by our own pipeline"
     """
     from mlspine.control import connect
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     version = connect().registry.trust(ref, actor=this_actor(), reason=reason)
     render.emit(
@@ -145,23 +211,22 @@ def trust(ref: str, reason: str, as_json: bool) -> None:
         as_json=as_json,
         text=lambda: (
             f"{version.model}:{version.version} is trusted, release {version.release_hash[:SHORT_HASH]}\n"
-            f"Next: mlspine serve {version.model}:{version.version}"
+            f"Next: {_after_trust(version)}"
         ),
     )
 
 
+def _after_trust(version: ModelVersion) -> str:
+    from mlspine.registry.bare import fill_command
+
+    if version.bare:
+        return fill_command(version.model, version.version)
+    return f"mlspine serve {version.model}:{version.version}"
+
+
 def _saved_in() -> str:
     from mlspine import login
-    from mlspine.workspace import locate
+    from mlspine.folder import locate
 
     server = login.server()
     return server.url if server else str(locate())
-
-
-def _metric(metric: object) -> str:
-    from mlspine.core.types import Metric
-
-    if not isinstance(metric, Metric) or metric.interval is None:
-        return "not estimable"
-    interval = metric.interval
-    return f"{metric.name} {interval.value:.3f} [{interval.lo:.3f}, {interval.hi:.3f}]"

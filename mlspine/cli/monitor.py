@@ -97,7 +97,7 @@ def add(name: str, file: Path, all_matches: bool, as_json: bool) -> None:
     """
     from mlspine.cli.label_file import send_labels
     from mlspine.control import ServerWorkspace, connect
-    from mlspine.workspace import this_actor
+    from mlspine.folder import this_actor
 
     file = file.expanduser().absolute()
     workspace = connect()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 import msgspec
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlspine.control import RemoteWorkspace
     from mlspine.core.config import Config
     from mlspine.core.types import Endpoint
+    from mlspine.running import ControlFile
 
 
 def start(
@@ -23,15 +24,26 @@ def start(
     host: str | None = None,
     notify: tuple[str, ...] = (),
 ) -> RemoteWorkspace:
-    """The running control process of this workspace, started when it is not there.
+    """The running control process of this workspace, started when it is not there, and all its rooms."""
+    started = _start(port=port, control_port=control_port, host=host, notify=notify)
+    from mlspine.control import RemoteWorkspace
 
-    Addresses and sinks given once are kept in `mlspine.toml`'s place for this workspace, `run/options.json`, so
-    that the next command finds the same.
+    return RemoteWorkspace(started.directory, started.config, started.control)
+
+
+class Started(NamedTuple):
+    directory: Path
+    config: Config
+    control: ControlFile
+
+
+def _start(*, port: int | None, control_port: int | None, host: str | None, notify: tuple[str, ...]) -> Started:
+    """Addresses and sinks given once are kept in `mlspine.toml`'s place for this workspace, `run/options.json`, so
+    that the next command finds the same. The services themselves are not loaded here: control does that meanwhile.
     """
-    from mlspine.backends.notify import check_notifier
-    from mlspine.control import RemoteWorkspace, start_control, stop_everything
     from mlspine.core.config import load_config
-    from mlspine.workspace import create, keep_options, locate, remember, running_options
+    from mlspine.folder import create, keep_options, locate, remember, running_options
+    from mlspine.running import running_control, start_control, stop_everything
 
     directory = locate()
     create(directory)
@@ -47,16 +59,20 @@ def start(
     if notify:
         wanted["monitoring.notify"] = msgspec.json.encode(notify).decode()
     config = load_config(directory, overrides=wanted)
-    for each in config.monitoring.notify:
-        check_notifier(each)
+    _check_sinks(config.monitoring.notify)
     if wanted != before:
-        from mlspine.control import running_control
-
         if running_control(directory) is not None:
             stop_everything(directory)  # addresses and sinks are read at start
         keep_options(directory, wanted)
-    control = start_control(directory, config)
-    return RemoteWorkspace(directory, config, control)
+    return Started(directory, config, start_control(directory, config))
+
+
+def _check_sinks(sinks: tuple[str, ...]) -> None:
+    if sinks:
+        from mlspine.backends.notify import check_notifier
+
+        for each in sinks:
+            check_notifier(each)
 
 
 def follow(directory: Path) -> None:
@@ -102,29 +118,42 @@ def up(
         stay(_start_and_tell(port=port, control_port=control_port, host=host, notify=notify, as_json=as_json), signals)
 
 
-def _start_and_tell(*, as_json: bool, **options: Any) -> Path:
+def _start_and_tell(
+    *, port: int | None, control_port: int | None, host: str | None, notify: tuple[str, ...], as_json: bool
+) -> Path:
     """Start, print where everything is, and return the workspace's folder."""
-    workspace = start(**options)
-    endpoints = workspace.deployment.endpoints()
+    started = _start(port=port, control_port=control_port, host=host, notify=notify)
+    endpoints = _endpoints(started.control)
     told = {
-        "control_url": workspace.control_url,
-        "predictions_url": workspace.predictions_url,
+        "control_url": started.control.url,
+        "predictions_url": started.control.predictions_url,
+        "mlflow_tracking_uri": started.control.url,
         "endpoints": endpoints,
     }
-    render.emit(told, as_json=as_json, text=lambda: _up_text(workspace, endpoints))
-    return workspace.path
+    render.emit(told, as_json=as_json, text=lambda: _up_text(started, endpoints))
+    return started.directory
 
 
-def _up_text(workspace: RemoteWorkspace, endpoints: list[Endpoint]) -> str:
+def _endpoints(control: ControlFile) -> list[Endpoint]:
+    from mlspine.core.types import Endpoint
+    from mlspine.remote import ApiClient
+
+    payload = ApiClient(control.url, control.token).post("/api/deployment/endpoints", {})
+    return msgspec.json.decode(payload, type=list[Endpoint])
+
+
+def _up_text(started: Started, endpoints: list[Endpoint]) -> str:
+    control = started.control
     rows = [
-        (each.name, f"version {each.current.version}", f"{workspace.predictions_url}/endpoints/{each.name}")
+        (each.name, f"version {each.current.version}", f"{control.predictions_url}/endpoints/{each.name}")
         for each in endpoints
     ]
     return "\n".join(
         [
-            f"control at {workspace.control_url}, predictions at {workspace.predictions_url}",
+            f"control at {control.url}, predictions at {control.predictions_url}",
             render.table(rows) if rows else "  nothing is served yet: mlspine serve NAME",
-            *_open_to_whom(workspace.config),
+            *_open_to_whom(started.config),
+            f"MLflow clients log here: export MLFLOW_TRACKING_URI={control.url}",
             "Stop with: mlspine down",
         ]
     )
@@ -147,8 +176,8 @@ def _open_to_whom(config: Config) -> list[str]:
 @render.json_option
 def down(as_json: bool) -> None:
     """Stop everything this workspace serves. What was answered stays in the log."""
-    from mlspine.control import stop_everything
-    from mlspine.workspace import locate
+    from mlspine.folder import locate
+    from mlspine.running import stop_everything
 
     stopped = stop_everything(locate())
     text = f"stopped: {', '.join(stopped)}" if stopped else "nothing was running"
@@ -160,7 +189,7 @@ def down(as_json: bool) -> None:
 def config(as_json: bool) -> None:
     """Effective settings and where each comes from: default, mlspine.toml, environment or command line."""
     from mlspine.core.config import explain, load_config
-    from mlspine.workspace import locate, running_options
+    from mlspine.folder import locate, running_options
 
     directory = locate()
     rows = explain(load_config(directory, overrides=running_options(directory)))

@@ -25,8 +25,12 @@ def to_json(value: object) -> str:
     return msgspec.json.format(msgspec.json.encode(value)).decode()
 
 
-def table(rows: Iterable[Sequence[object]], *, head: Sequence[str] = (), indent: str = "  ") -> str:
+def table(
+    rows: Iterable[Sequence[object]], *, head: Sequence[str] = (), indent: str = "  ", room: int | None = None
+) -> str:
     """Columns aligned to their widest cell; numbers to the right. The last column is cut to the terminal.
+
+    room: characters of a line, 0 for as many as it takes.
 
     >>> print(table([("a", 1), ("bb", 20)], head=("name", "n"), indent=""))
     name   n
@@ -41,7 +45,7 @@ def table(rows: Iterable[Sequence[object]], *, head: Sequence[str] = (), indent:
     body = cells[1:] if head else cells
     widths = [max(len(click.unstyle(row[i])) for row in cells) for i in range(len(cells[0]))]
     right = [all(_numeric(row[i]) for row in body) and bool(body) for i in range(len(widths))]
-    room = max(shutil.get_terminal_size((100, 24)).columns, 60)
+    room = max(shutil.get_terminal_size((100, 24)).columns, 60) if room is None else room
     lines = []
     for row in cells:
         padded = [
@@ -51,7 +55,7 @@ def table(rows: Iterable[Sequence[object]], *, head: Sequence[str] = (), indent:
             for cell, width, to_right in zip(row, widths, right, strict=True)
         ]
         lines.append(indent + "  ".join(padded).rstrip())
-    return "\n".join(line if len(click.unstyle(line)) <= room else _cut(line, room) for line in lines)
+    return "\n".join(line if not room or len(click.unstyle(line)) <= room else _cut(line, room) for line in lines)
 
 
 def when(at_ms: int) -> str:

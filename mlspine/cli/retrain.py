@@ -37,8 +37,8 @@ def retrain(ref: str, data: str | None, target: str | None, seed: int, message: 
       mlspine retrain churn --data new.parquet --target churned
     """
     from mlspine.control import connect
+    from mlspine.folder import this_actor
     from mlspine.retraining import renewal
-    from mlspine.workspace import this_actor
 
     workspace = connect()
     workspace.status.refresh()
@@ -64,8 +64,8 @@ def gate(ref: str, data: str | None, target: str | None, as_json: bool) -> None:
       mlspine gate churn:3 --data holdout.parquet --target churned
     """
     from mlspine.control import connect
+    from mlspine.folder import this_actor
     from mlspine.retraining import renewal
-    from mlspine.workspace import this_actor
 
     workspace = connect()
     workspace.status.refresh()

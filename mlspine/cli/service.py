@@ -123,8 +123,8 @@ def install(user: bool, only_print: bool, as_json: bool) -> None:
     Example:
       mlspine service install --system --print
     """
-    from mlspine.control import anything_runs
-    from mlspine.workspace import create
+    from mlspine.folder import create
+    from mlspine.running import anything_runs
 
     manager = _manager(system=not user)
     variables = _variables(Path(manager.service.workspace))
@@ -205,8 +205,8 @@ def remove(user: bool, as_json: bool) -> None:
 
 
 def _manager(*, system: bool) -> Manager:
+    from mlspine.folder import locate, this_actor
     from mlspine.handover.unit import Service
-    from mlspine.workspace import locate, this_actor
 
     directory = locate()
     owner = directory.owner() if directory.exists() else this_actor().name
@@ -217,8 +217,8 @@ def _manager(*, system: bool) -> Manager:
 def _variables(directory: Path) -> dict[str, str]:
     """What the service must find in its environment: our settings set here, secrets named in mlspine.toml, PATH."""
     from mlspine.core.config import load_config
+    from mlspine.folder import running_options
     from mlspine.handover.unit import read_environment_file
-    from mlspine.workspace import running_options
 
     file = directory / _environment_file()
     kept = read_environment_file(file.read_text()) if file.exists() else {}

@@ -24,7 +24,7 @@ def note(group: click.Group, argv: list[str], *, began_s: float, ok: bool) -> No
     with contextlib.suppress(Exception):
         from mlspine.core import effort
         from mlspine.core.config import find_file
-        from mlspine.workspace import locate
+        from mlspine.folder import locate
 
         workspace = locate()
         if workspace.is_dir():

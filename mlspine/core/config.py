@@ -48,7 +48,8 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 8081
     names: tuple[str, ...] = ()  # host names under which a proxy on this machine passes requests on
-    max_release_bytes: PositiveInt = 10_000_000_000  # a larger release is not taken from a client
+    max_release_bytes: PositiveInt = 10_000_000_000  # a larger release or file is not taken from a client
+    mlflow_ui: str = ""  # folder of MLflow's pages, its server/js/build; "": that of the mlflow installed beside us
 
 
 class LogConfig(Struct, frozen=True, kw_only=True):
@@ -79,6 +80,12 @@ class FeedsConfig(Struct, frozen=True, kw_only=True):
     labels_every_s: PositiveFloat = 3600.0  # label feeds are pulled
     source_every_s: PositiveFloat = 3600.0  # sources of fresh rows are checked
     requests_every_s: PositiveFloat = 300.0  # the flow and the ranges of requests are checked
+
+
+class RegistryConfig(Struct, frozen=True, kw_only=True):
+    """What the promotion gate decides over beside the stage Production."""
+
+    gated_aliases: tuple[str, ...] = ("champion", "production")  # moving one of these asks the gate
 
 
 class StoreConfig(Struct, frozen=True, kw_only=True):
@@ -121,6 +128,7 @@ class Config(Struct, frozen=True, kw_only=True):
     log: LogConfig = LogConfig()
     monitoring: MonitoringConfig = MonitoringConfig()
     feeds: FeedsConfig = FeedsConfig()
+    registry: RegistryConfig = RegistryConfig()
     store: StoreConfig = StoreConfig()
     advisor: AdvisorConfig = AdvisorConfig()
     cost: CostConfig = CostConfig()
@@ -133,6 +141,7 @@ SECTIONS: dict[str, type[Struct]] = {
     "log": LogConfig,
     "monitoring": MonitoringConfig,
     "feeds": FeedsConfig,
+    "registry": RegistryConfig,
     "store": StoreConfig,
     "advisor": AdvisorConfig,
     "cost": CostConfig,

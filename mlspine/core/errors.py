@@ -3,6 +3,7 @@
 MlspineError            code, message, hint, details
   NotFound      404     nothing by that name; the hint lists close matches
   Conflict      409     already exists, or changed since you read it
+    AlreadyExists 409   the first of the two
   Invalid       422     your input; details lists every problem with its path
   Denied        403     policy or permission; names the missing evidence or right
     Unidentified 401    nobody knows who asks: no token, or one that does not hold
@@ -54,6 +55,10 @@ class Conflict(MlspineError):
     code, http_status, exit_code = "conflict", 409, 5
 
 
+class AlreadyExists(Conflict):
+    code = "already_exists"
+
+
 class Invalid(MlspineError):
     code, http_status, exit_code = "invalid", 422, 2
 
@@ -79,7 +84,11 @@ class Corrupt(MlspineError):
 
 
 FAMILY: dict[str, type[MlspineError]] = {
-    kind.code: kind for kind in (NotFound, Conflict, Invalid, Denied, Unidentified, Unavailable, MissingExtra, Corrupt)
+    kind.code: kind
+    for kind in (
+        *(NotFound, Conflict, AlreadyExists, Invalid),
+        *(Denied, Unidentified, Unavailable, MissingExtra, Corrupt),
+    )
 }
 
 

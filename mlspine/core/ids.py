@@ -17,6 +17,7 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 # Words that are routes or command words where an endpoint name could stand.
 RESERVED_NAMES = frozenset({"v1", "v2", "ping", "health", "invocations", "metrics", "docs", "endpoints", "version"})
 SHORT_HASH = 12
+LONGEST_MODEL_NAME = 256
 
 
 def now_ms() -> int:
@@ -67,6 +68,21 @@ def check_name(name: str, *, what: str = "model") -> str:
     return name
 
 
+def check_model_name(name: str) -> str:
+    """The name itself, or Invalid when no registered model may have it: "/" and ":" stand between the parts of
+    references. To be served it needs the stricter form of `check_name`.
+
+    >>> check_model_name("Churn, June (eu)")
+    'Churn, June (eu)'
+    """
+    if not name.strip(" .") or {"/", ":"} & set(name) or len(name) > LONGEST_MODEL_NAME or not name.isprintable():
+        raise Invalid(
+            f"Invalid name {name[:LONGEST_MODEL_NAME]!r} for a model",
+            hint=f"use 1 to {LONGEST_MODEL_NAME} printable characters without '/' and ':'; e.g. churn",
+        )
+    return name
+
+
 class ModelRef(msgspec.Struct, frozen=True):
     """What `NAME`, `NAME:VERSION` or `NAME@ALIAS` means."""
 
@@ -82,17 +98,17 @@ def parse_model_ref(text: str) -> ModelRef:
     >>> parse_model_ref("churn:3")
     ModelRef(name='churn', kind='version', version=3, alias='')
     """
-    name, at, alias = text.partition("@")
-    if at:
-        if not alias:
-            raise Invalid(f"no alias after '@' in {text!r}", hint=f"e.g. {name}@champion")
-        return ModelRef(check_name(name), "alias", alias=alias)
-    name, colon, number = text.partition(":")
+    name, colon, number = text.rpartition(":")
     if colon:
-        if not number.isdigit() or int(number) < 1:
+        if not (number.isascii() and number.isdigit()) or len(number) > 18 or int(number) < 1:
             raise Invalid(
                 f"{number!r} in {text!r} is not a version number",
                 hint=f"e.g. {name}:1; see: mlspine models {name}",
             )
-        return ModelRef(check_name(name), "version", version=int(number))
-    return ModelRef(check_name(name), "name")
+        return ModelRef(check_model_name(name), "version", version=int(number))
+    name, at, alias = text.rpartition("@")
+    if at:
+        if not alias:
+            raise Invalid(f"no alias after '@' in {text!r}", hint=f"e.g. {name}@champion")
+        return ModelRef(check_model_name(name), "alias", alias=alias)
+    return ModelRef(check_model_name(text), "name")

@@ -6,15 +6,17 @@ seconds (`_s`), sizes bytes (`_bytes`), shares and probabilities 0..1.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import numpy as np
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # A table in flight: named arrays with one equal first axis. Floats are float64 with NaN for null, integers
 # int64, booleans bool, datetimes datetime64[us] with NaT; text and categories are object arrays of the values
 # themselves with None for null; integers or booleans that may be null are float64 / object with None.
-Columns = dict[str, np.ndarray[Any, np.dtype[Any]]]
+Columns = dict[str, "np.ndarray[Any, np.dtype[Any]]"]
 
 Tier = Literal["low", "medium", "high"]
 Role = Literal["viewer", "developer", "approver", "operator", "admin"]
@@ -191,20 +193,31 @@ class Release(Struct, frozen=True, kw_only=True):
 
 
 class ModelVersion(Struct, frozen=True, kw_only=True):
-    """A release under a model's name and number, with the facts the hash does not cover."""
+    """A release under a model's name and number, with the facts the hash does not cover.
+
+    bare: it came by an MLflow client and lacks what ship adds; nothing serves it before `mlspine ship` fills it in.
+    """
 
     model: str
     version: int
-    release_hash: str
+    release_hash: str  # "" for a bare one whose files are elsewhere
     stage: Stage
-    path: str  # release directory
+    path: str  # release directory; "" without a release
     created_at_ms: int
+    updated_at_ms: int = 0  # stage, tags or description changed
     owner: str = ""
     owner_assumed: bool = False
     tier: Tier = "low"
     message: str = ""
-    origin: str = ""  # "in-process", or the file it came from
+    origin: str = ""  # "in-process", the file it came from, or "mlflow:RUN"
+    description: str = ""
+    source: str = ""  # what an MLflow client registered: a URI, or models:/... of another entry
+    location: str = ""  # where those files are; "" when all of it is the release
+    run_id: str = ""
+    run_link: str = ""
+    model_id: str = ""  # the logged model it was made of
     trusted: bool = True
+    bare: bool = False
     flavor: str = ""
     metric: Metric | None = None
     captured: dict[str, Any] = {}

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
-import duckdb
 import numpy as np
 
 from mlspine.core.errors import Invalid, MissingExtra, Unavailable
+from mlspine.core.late import duckdb
 
 BLOCK_ROWS = 10_000
 CONNECT_TIMEOUT_S = 10

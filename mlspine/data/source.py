@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-import duckdb
 import numpy as np
 
 from mlspine.core.errors import Invalid, NotFound, closest
 from mlspine.core.ids import uuid7
+from mlspine.core.late import duckdb
 from mlspine.core.types import Columns, Schema, Struct
 from mlspine.data import postgres
 

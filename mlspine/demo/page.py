@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from mlspine.advisor.service import Advised
 from mlspine.core.ids import SHORT_HASH
+from mlspine.core.late import jinja2
 from mlspine.core.types import Interval
 from mlspine.demo.chart import Flag, Stayed, month_name, quality_chart, spell
 from mlspine.demo.figures import (

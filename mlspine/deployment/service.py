@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from mlspine.core.errors import Conflict, Invalid, MlspineError, NotFound, closest
-from mlspine.core.ids import SHORT_HASH, now_ms
+from mlspine.core.ids import SHORT_HASH, check_name, now_ms
 from mlspine.core.public import public
 from mlspine.core.types import (
     Acknowledgement,
@@ -32,6 +32,7 @@ from mlspine.deployment.endpoint import (
     rollback_target,
     trail,
 )
+from mlspine.deployment.judging import Judge, Judged
 from mlspine.governance.service import Governance, signature
 from mlspine.ports import Database, Deployer, Transaction
 from mlspine.registry.service import Registry
@@ -40,7 +41,6 @@ Cause = Literal["serve", "promote", "rollback"]
 Placement = Literal["loop", "worker", "auto"]
 
 FOLLOW_RETRY_S = 30.0
-GATES_READ = 1_000
 
 
 class Switched(Struct, frozen=True, kw_only=True):
@@ -90,6 +90,7 @@ class Deployment:
         self._deployer = deployer
         self._base_plan = base_plan
         self._clock = clock
+        self._judge = Judge(registry=registry, governance=governance)
         self._refused: _Refused | None = None
 
     # ------------------------------------------------------------ reading
@@ -134,6 +135,7 @@ class Deployment:
         endpoint records now. Raises Denied when the gate refuses, Invalid when the parity proof fails.
         """
         version = self._registry.resolve(ref)
+        check_name(version.model, what="endpoint")
         return self._switch(version.model, version, "serve", log=log, actor=actor, reason=reason or message)
 
     @public("operate")
@@ -235,7 +237,7 @@ class Deployment:
             return self._unchanged(revisions)
         if target is not None:
             _check_redaction(log, target)
-        decision = self._decide(name, target, revisions, cause, actor)
+        judged = self._decide(name, target, revisions, cause, actor)
         proof = self._prove(name, target, revisions, log)
         revision = Revision(
             endpoint=name,
@@ -250,7 +252,7 @@ class Deployment:
             rolled_back_from=current.version if current and cause == "rollback" else 0,
         )
         with self._db.write() as tx:
-            self._commit(tx, revision, current, target, proof, decision, actor)
+            self._commit(tx, revision, current, target, proof, judged, actor)
         committed_at_ms = now_ms()  # a duration on this machine, so the real clock, whatever the service's clock says
         acknowledgements = self._deployer.apply(self.plan())
         effective_s = _effective_s(acknowledgements, committed_at_ms)
@@ -264,7 +266,7 @@ class Deployment:
             target_after=after.version if after else 0,
             changed=True,
             proof=proof,
-            warnings=(*decision.warnings, *(proof.warnings if proof else ())),
+            warnings=(*judged.decision.warnings, *(proof.warnings if proof else ())),
             committed_at_ms=committed_at_ms,
             effective_s=effective_s,
             acknowledgements=acknowledgements,
@@ -289,34 +291,26 @@ class Deployment:
 
     def _decide(
         self, name: str, target: ModelVersion | None, revisions: list[Revision], cause: Cause, actor: Actor
-    ) -> Decision:
+    ) -> Judged:
         if target is None:
-            return Decision(allowed=True)
+            return Judged(Decision(allowed=True))
         way_back = [step for step in trail(revisions) if step.version != target.version]
-        return self._governance.require(
-            action=cause,
-            facts={
-                "ref": f"{target.model}:{target.version}",
-                "endpoint": name,
-                "tier": target.tier,
-                "owner": target.owner,
-                "owner_assumed": target.owner_assumed,
-                "trusted": target.trusted,
-                "first_deployment": all(step.version in (0, target.version) for step in revisions),
-                "rollback_target": bool(way_back),
-                "baseline_present": bool(self._registry.has_baseline(target)),
-                "missing_dependencies": self._registry.missing_dependencies(target),
-                "gate_refusal": self._gate_refusal(target),
-            },
+        return self._judge.judge(
+            cause,
+            target,
+            where=name,
+            replaced=self._replaced(target.model, revisions),
+            first_deployment=all(step.version in (0, target.version) for step in revisions),
+            rollback_target=bool(way_back),
             actor=actor,
         )
 
-    def _gate_refusal(self, target: ModelVersion) -> str:
-        """What the promotion gate said of this release last, where that was a refusal."""
-        for verdict in self._governance.evidence(f"model:{target.model}", kind="gate", limit=GATES_READ):
-            if verdict.document.get("release") == target.release_hash:
-                return verdict.document["paragraph"] if verdict.document["verdict"] == "REFUSED" else ""
-        return ""
+    def _replaced(self, model: str, revisions: list[Revision]) -> ModelVersion | None:
+        """What answers now; before anything does, what is in Production."""
+        if revisions and revisions[-1].version:
+            return self._registry.get(model, revisions[-1].version)
+        live = [each for each in self._registry.versions(model) if each.stage == "Production"]
+        return live[-1] if live else None
 
     def _prove(
         self, name: str, target: ModelVersion | None, revisions: list[Revision], log: LogSettings
@@ -343,7 +337,7 @@ class Deployment:
         current: Revision | None,
         target: ModelVersion | None,
         proof: Proof | None,
-        decision: Decision,
+        judged: Judged,
         actor: Actor,
     ) -> None:
         model = target.model if target else self.get(revision.endpoint).model
@@ -351,10 +345,14 @@ class Deployment:
         store.append_revision(tx, revision)
         if proof:
             store.record_proof(tx, proof, revision.created_at_ms)
-        if current and current.version and current.version != revision.version:
-            self._registry.set_stage(model, current.version, "Archived")
+        for version in self._registry.versions(model):
+            left = version.stage == "Production" or bool(current and current.version == version.version)
+            if left and version.version != revision.version:
+                self._registry.set_stage(model, version.version, "Archived")
         if target:
             self._registry.set_stage(model, target.version, "Production")
+        if judged.approval:
+            self._governance.use_approval(judged.approval, used_for=f"{revision.cause} {revision.endpoint}")
         self._governance.record(
             action=revision.cause,
             subject=f"endpoint:{revision.endpoint}",
@@ -367,7 +365,9 @@ class Deployment:
                 "previous_version": current.version if current else 0,
                 "log": msgspec.to_builtins(revision.log),
                 "proof": f"{proof.reproduced_rows} of {proof.recorded_rows}" if proof else "",
-                "warnings": list(decision.warnings),
+                "warnings": list(judged.decision.warnings),
+                "approved_by": judged.approval.actor if judged.approval else "",
+                "approval": judged.approval.id if judged.approval else "",
             },
         )
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from scipy.special import betainc
-
+from mlspine.core.late import special
 from mlspine.feeds.health import Fault
 
 WINDOW_S = 300.0
@@ -67,4 +66,4 @@ def _at_least(count: int, n: int, p: float) -> float:
     >>> round(_at_least(3, 10, 0.2), 4)
     0.3222
     """
-    return float(betainc(count, n - count + 1, p))
+    return float(special.betainc(count, n - count + 1, p))

@@ -20,6 +20,7 @@ from mlspine.feeds.store import Memory
 from mlspine.feeds.telling import tell, tell_faults
 from mlspine.monitoring.service import Monitoring
 from mlspine.ports import Database
+from mlspine.registry.bare import require_whole
 from mlspine.registry.baseline import read_baseline
 from mlspine.registry.release import read_release
 
@@ -44,7 +45,7 @@ class Sources:
         arrived: tuple[int, ...] = ()
         try:
             source = parse_source(text)
-            release = read_release(Path(version.path))
+            release = read_release(Path(require_whole(version).path))
             texts = texts_of(release.signature.inputs)
             with news(source, before, root=self._root, texts=texts, now_ms=now_ms) as found:
                 after = msgspec.structs.replace(before, failure="", last_read_at_ms=now_ms)

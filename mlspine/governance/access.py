@@ -23,7 +23,7 @@ ROLES: dict[Role, frozenset[Permission]] = {
     "admin": frozenset(get_args(Permission)),
 }
 # Arguments that say which model or endpoint a call is about. Endpoints are named after their model.
-SUBJECTS = ("endpoint", "name", "model", "ref", "subject", "prepared")
+SUBJECTS = ("endpoint", "name", "new_name", "model", "ref", "subject", "prepared")
 # Arguments that may name files of the server, to be read or written there: for those who sit at it, and admins.
 SERVER_FILES = {
     "predictions/add_labels": ("path",),

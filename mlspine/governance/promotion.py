@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from scipy.special import ndtri
-
+from mlspine.core.late import special
 from mlspine.core.types import Struct
 from mlspine.stats.paired import Gain
 
@@ -162,7 +161,7 @@ def _judged(slices: tuple[Slice, ...]) -> list[Slice]:
 def _worse_slices(slices: tuple[Slice, ...]) -> tuple[Slice, ...]:
     """Slices that lose more than SLICE_LOSS, and surely some; the confidence is shared by all (Bonferroni)."""
     judged = _judged(slices)
-    z = float(ndtri(1.0 - (1.0 - CONFIDENCE) / max(len(judged), 1)))
+    z = float(special.ndtri(1.0 - (1.0 - CONFIDENCE) / max(len(judged), 1)))
     worse = [each for each in judged if (at := _value(each)) < -SLICE_LOSS and at + z * each.gain.error < 0.0]
     return tuple(sorted(worse, key=_value))
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 
-from mlspine.core.errors import Denied, Invalid
+from mlspine.core.errors import Conflict, Denied, Invalid
 from mlspine.core.ids import now_ms, uuid7
 from mlspine.core.public import public
 from mlspine.core.types import Actor, Decision, Evidence, LedgerEntry
+from mlspine.governance import approval as approvals
 from mlspine.governance import ledger, store
+from mlspine.governance.approval import Approval
 from mlspine.governance.gate import Action, Facts, decide
 from mlspine.governance.ledger import LedgerCheck
 from mlspine.ports import Database
@@ -34,8 +36,9 @@ class Governance:
         known = msgspec.convert(dict(facts), type=Facts)
         decision = decide(action, known)
         if not decision.allowed:
+            where = f"to {known.endpoint}" if action == "move" else f"at {known.endpoint}"
             raise Denied(
-                f"{actor.name} may not {action} {known.ref} at {known.endpoint}: {_count(decision.refusals)}",
+                f"{actor.name} may not {action} {known.ref} {where}: {_count(decision.refusals)}",
                 details=decision.refusals,
                 hint=f"mend them and repeat the command; tier: {known.tier}",
             )
@@ -90,6 +93,55 @@ class Governance:
         with self._db.write() as tx:
             store.add_evidence(tx, evidence)
         return evidence
+
+    def approve(self, subject: str, version: int, release_hash: str, *, actor: Actor, reason: str = "") -> Approval:
+        """Deposit somebody's approval of one release of a subject such as "model:churn"; one ledger line "approve"."""
+        now = self._clock()
+        approval = Approval(
+            id=uuid7(now),
+            subject=subject,
+            version=version,
+            release_hash=release_hash,
+            actor=signature(actor),
+            reason=_storable(reason),
+            at_ms=now,
+        )
+        with self._db.write() as tx:
+            approvals.add(tx, approval)
+            self.record(
+                action="approve",
+                subject=subject,
+                actor=actor,
+                reason=reason,
+                facts={"approval": approval.id, "version": version, "release": release_hash},
+            )
+        return approval
+
+    def approval_for(self, subject: str, release_hash: str, *, requester: Actor) -> Approval | None:
+        """An approval of this release by somebody else than the requester that no change has used yet."""
+        return approvals.unused(self._db, subject, release_hash, requester=signature(requester))
+
+    def use_approval(self, approval: Approval, *, used_for: str) -> None:
+        """Use an approval up, inside the caller's transaction; Conflict when another change was faster."""
+        with self._db.write() as tx:
+            if not approvals.use(tx, approval.id, at_ms=self._clock(), used_for=used_for):
+                raise Conflict(
+                    f"the approval by {approval.actor} was used by another change meanwhile",
+                    hint="ask for another one, then repeat the change",
+                )
+
+    @public("read")
+    def approvals(self, subject: str, *, limit: int = 100) -> list[Approval]:
+        """The newest approvals of a subject such as "model:churn", used and unused, newest first."""
+        if not 1 <= limit <= PAGE_LIMIT:
+            raise Invalid(f"limit {limit} is outside 1 to {PAGE_LIMIT}", hint="ask for less")
+        return approvals.of(self._db, subject, limit)
+
+    def rename(self, subject: str, to: str) -> None:
+        """Evidence and approvals follow a subject's new name, inside the caller's transaction; ledger lines do not."""
+        with self._db.write() as tx:
+            store.rename_evidence(tx, subject, to)
+            approvals.rename(tx, subject, to)
 
     @public("read")
     def evidence(self, subject: str = "", *, kind: str = "", limit: int = 100) -> list[Evidence]:

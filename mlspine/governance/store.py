@@ -74,6 +74,10 @@ def evidence(db: Database | Transaction, *, subject: str, kind: str, limit: int)
     return [Evidence(**{**row, "passed": bool(row["passed"]), "document": json.loads(row["document"])}) for row in rows]
 
 
+def rename_evidence(tx: Transaction, subject: str, to: str) -> None:
+    tx.execute("update evidence set subject = :to where subject = :subject", subject=subject, to=to)
+
+
 def _entry(row: Row) -> LedgerEntry:
     try:
         return msgspec.convert({**row, "facts": _facts(row["facts"])}, type=LedgerEntry)

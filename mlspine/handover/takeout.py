@@ -17,15 +17,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 
+from mlspine.core.late import duckdb
 from mlspine.core.types import Struct
 from mlspine.ports import Database, Row
 
 README = "README.txt"
 SQL_TYPES = {"bigint": "bigint", "text": "varchar", "double precision": "double", "bytea": "blob"}
-_TABLE = re.compile(r"create table (\w+) \((.*?)\n\);", re.DOTALL)
+_TABLE = re.compile(
+    r"create table (?P<made>\w+) \((?P<body>.*?)\n\)(?: without rowid)?;|drop table (?P<gone>\w+);"
+    r"|alter table (?P<old>\w+) rename to (?P<new>\w+);|alter table (?P<wider>\w+) add column (?P<column>[^;]*);",
+    re.DOTALL,
+)
 _COLUMN = re.compile(r'^\s+"?(\w+)"? (bigint|text|double precision|bytea)\b', re.MULTILINE)
 
 # What each table holds, for a reader who has never seen mlspine. A table without a line here is told by its columns.
@@ -34,7 +38,10 @@ MEANINGS = {
     "ledger_head": "number and hash of the newest ledger line",
     "evidence": "what was exercised or measured: gates, drills, feed checks, project cards (document: JSON)",
     "dataset_version": "the rows models were fitted on, by the digest of their content",
-    "model": "model names",
+    "model": "models: name, description, and the highest version number ever given",
+    "model_tag": "tags of models",
+    "model_version_tag": "tags of versions of models",
+    "approval": "what a second person gave their word for, and which change used it",
     "model_version": "versions of models with stage, owner, metric and what was captured at ship (JSON)",
     "model_alias": "names that point at versions",
     "endpoint": "what is served under which name",
@@ -76,8 +83,21 @@ def columns_of(scripts: Mapping[str, str]) -> dict[str, dict[str, str]]:
     >>> columns_of({"1": "create table t (\\n    a bigint primary key,\\n    b bytea not null\\n);"})
     {'t': {'a': 'bigint', 'b': 'blob'}}
     """
-    found = ((name, body) for script in scripts.values() for name, body in _TABLE.findall(script))
-    return {name: {column: SQL_TYPES[kind] for column, kind in _COLUMN.findall("\n" + body)} for name, body in found}
+    found: dict[str, dict[str, str]] = {}
+    for step in (step for script in scripts.values() for step in _TABLE.finditer(script)):
+        if step["made"]:
+            found[step["made"]] = _columns(step["body"])
+        elif step["gone"]:
+            del found[step["gone"]]
+        elif step["new"]:
+            found[step["new"]] = found.pop(step["old"])
+        else:
+            found[step["wider"]] |= _columns(f" {step['column']}")
+    return found
+
+
+def _columns(body: str) -> dict[str, str]:
+    return {column: SQL_TYPES[kind] for column, kind in _COLUMN.findall("\n" + body)}
 
 
 def take_out(
@@ -196,6 +216,8 @@ def _models(db: Database, releases: Path, target: Path) -> list[Part]:
     parts = []
     for each in db.read("select model, version, release_hash, stage from model_version order by model, version"):
         place = target / each["model"] / str(each["version"])
+        if not each["release_hash"]:
+            continue  # its files are elsewhere; the table says where
         # Two names may stand for one release.
         shutil.copytree(releases / each["release_hash"], place, copy_function=shutil.copyfile)
         holds = f"MLflow model directory, release {each['release_hash'][:12]}, stage {each['stage']}"

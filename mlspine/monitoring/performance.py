@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
-from scipy.special import chdtrc
 
+from mlspine.core.late import special
 from mlspine.core.types import Columns, Interval, Metric, PerformanceReport, Scalar, Severity, Task
 from mlspine.stats.interval import difference
 from mlspine.stats.score import LOWER_IS_BETTER, is_missing, measure
@@ -239,4 +239,4 @@ def _two_sample_p(a: Array, b: Array) -> float:
     squares = sum(
         float(((each[used] - each.sum() * share[used]) ** 2 / (each.sum() * share[used])).sum()) for each in (a, b)
     )
-    return float(chdtrc(int(used.sum()) - 1, squares))
+    return float(special.chdtrc(int(used.sum()) - 1, squares))

@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import duckdb
 import msgspec
 import numpy as np
 
 from mlspine.core.ids import uuid7
+from mlspine.core.late import duckdb
 from mlspine.core.types import Columns
 from mlspine.ports import BlobStore, Database
 from mlspine.predictions import segment, store

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import duckdb
 import numpy as np
 
 from mlspine.core.errors import Invalid
+from mlspine.core.late import duckdb
 from mlspine.core.types import Columns, LabelReceipt
 from mlspine.ports import Database
 from mlspine.predictions import labels, segment, store

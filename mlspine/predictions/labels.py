@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 
 from mlspine.core.errors import Invalid, NotFound, closest
+from mlspine.core.late import duckdb
 from mlspine.core.types import Columns, LabelReceipt, Scalar
 from mlspine.predictions import segment
 

@@ -8,9 +8,8 @@ import decimal
 from collections.abc import Iterator
 from typing import Any
 
-import duckdb
-
 from mlspine.core.errors import Invalid
+from mlspine.core.late import duckdb
 from mlspine.core.types import Struct
 from mlspine.ports import BlobStore, Database
 from mlspine.predictions import segment, store
@@ -38,10 +37,11 @@ def run(db: Database, blobs: BlobStore, endpoint: str, sql: str) -> QueryResult:
             names = [column[0] for column in result.description or ()]
             rows = result.fetchmany(MAX_RESULT_ROWS + 1)
         except duckdb.Error as exc:
+            about_names = isinstance(exc, (duckdb.BinderException, duckdb.CatalogException))
             raise Invalid(
                 f"the query failed: {_first_lines(exc)}",
                 hint="views: " + ", ".join(VIEWS),
-                details=_columns(connection) if isinstance(exc, _ABOUT_NAMES) else (),
+                details=_columns(connection) if about_names else (),
             ) from exc
     plain = [[_plain(value) for value in row] for row in rows[:MAX_RESULT_ROWS]]
     return QueryResult(columns=names, rows=plain, truncated=len(rows) > MAX_RESULT_ROWS)
@@ -90,9 +90,6 @@ def _check_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
             else "only SELECT is taken: the log is read, never changed",
             hint='e.g. "select _version, count(*), avg(_score) from log group by 1"',
         )
-
-
-_ABOUT_NAMES = (duckdb.BinderException, duckdb.CatalogException)
 
 
 def _columns(connection: duckdb.DuckDBPyConnection) -> list[str]:

@@ -18,10 +18,10 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import duckdb
 import numpy as np
 
 from mlspine.core.ids import uuid7
+from mlspine.core.late import duckdb
 from mlspine.core.types import Columns
 from mlspine.predictions.spool import Batch, decode_column, decode_columns
 from mlspine.predictions.store import Kind, Segment

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import duckdb
 import msgspec
 import numpy as np
 
 from mlspine.core.config import LogConfig
 from mlspine.core.errors import Invalid, NotFound
 from mlspine.core.ids import check_name, now_ms
+from mlspine.core.late import duckdb
 from mlspine.core.public import public
 from mlspine.core.types import Actor, Columns, LabelReceipt, LogSummary, Scalar, Struct, SubWindow
 from mlspine.governance.service import Governance, signature

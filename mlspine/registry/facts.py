@@ -9,13 +9,14 @@ import msgspec
 from mlspine.core.columns import row_count
 from mlspine.data.schema import example_row, summarise
 from mlspine.registry import pickling
-from mlspine.registry.capture import Code, platform_facts
 from mlspine.registry.evaluate import Evaluation
 from mlspine.registry.recipe import GIVE_RECIPE, Written
 from mlspine.registry.recognise import questions
 from mlspine.registry.release import Built
 from mlspine.registry.rows import Table
 from mlspine.stats.baseline import Baseline
+from mlspine.tracking.code import Code
+from mlspine.tracking.surroundings import platform_facts
 
 
 class Said(NamedTuple):

@@ -131,7 +131,7 @@ def _from_directory(path: Path, trust: bool) -> ModelFile:
             f"{path} is a folder without an MLmodel file",
             hint="name a model file, or a folder written by mlflow.sklearn.save_model",
         )
-    flavors = _sections((path / "MLmodel").read_text(encoding="utf-8")).get("flavors", {})
+    flavors = sections((path / "MLmodel").read_text(encoding="utf-8")).get("flavors", {})
     if "sklearn" in flavors:
         return _from_pickled_flavor(path, flavors["sklearn"], "pickled_model", trust)
     if "lightgbm" in flavors:
@@ -145,13 +145,29 @@ def _from_directory(path: Path, trust: bool) -> ModelFile:
 
 
 def _from_pickled_flavor(path: Path, flavor: dict[str, Any], key: str, trust: bool) -> ModelFile:
-    if flavor.get("serialization_format") == "skops":
-        raise Invalid(f"{path} is stored as skops, which this version does not read", hint='save it with "cloudpickle"')
     _require_trust(path, trust)
     _add_code_path(path, flavor)
     file = path / str(flavor.get(key) or "model.pkl")
     check_file(file)
-    return _unpickled(file, path)
+    return _from_skops(file, path) if flavor.get("serialization_format") == "skops" else _unpickled(file, path)
+
+
+def _from_skops(file: Path, origin: Path) -> ModelFile:
+    """What MLflow 3 stores scikit-learn models as. Whoever vouches for the file vouches for every type it names."""
+    if not importlib.util.find_spec("skops"):
+        raise MissingExtra(f"{origin} is stored as skops, which is not installed", hint="pip install skops")
+    import skops.io
+
+    try:
+        model = skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
+    except ModuleNotFoundError as exc:
+        raise pickling.missing_module(exc, what=file.name) from exc
+    except Exception as exc:
+        raise Invalid(
+            f"{file} does not load: {type(exc).__name__}: {str(exc)[:300]}",
+            hint="check that it is complete, and use the library versions that wrote it",
+        ) from exc
+    return ModelFile(model, None, str(origin), digest_file(file))
 
 
 def _from_lightgbm_flavor(path: Path, flavor: dict[str, Any], trust: bool) -> ModelFile:
@@ -185,10 +201,10 @@ def _add_code_path(path: Path, flavor: dict[str, Any]) -> None:
         sys.path.append(str(path / str(code)))
 
 
-def _sections(text: str) -> dict[str, dict[str, Any]]:
+def sections(text: str) -> dict[str, dict[str, Any]]:
     """The nested mappings of an MLmodel file; enough YAML for what MLflow writes there, scalars as text.
 
-    >>> _sections("flavors:\\n  sklearn:\\n    pickled_model: model.pkl\\n    code: null\\n")["flavors"]
+    >>> sections("flavors:\\n  sklearn:\\n    pickled_model: model.pkl\\n    code: null\\n")["flavors"]
     {'sklearn': {'pickled_model': 'model.pkl', 'code': None}}
     """
     root: dict[str, Any] = {}

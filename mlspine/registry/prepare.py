@@ -37,9 +37,10 @@ from mlspine.registry.release import (
 from mlspine.registry.rows import Table, Transform, read_holdout, read_table
 from mlspine.stats.baseline import Baseline, encode_baseline, take_baseline
 from mlspine.stats.profile import kind_of
+from mlspine.tracking.code import Code, code_state
 
 Array = np.ndarray[Any, np.dtype[Any]]
-TIERS = ("low", "medium", "high")
+TIERS: tuple[Tier, ...] = ("low", "medium", "high")  # from the mildest
 BASELINE_ROWS = 1_000_000  # of more rows than this an even sample is profiled
 LOOKED_AT_ROWS = 1_000  # rows a model is asked for to find out what it is
 ASKED_ALONE_ROWS = 10  # of them, one by one
@@ -63,6 +64,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     file_digest: str  # of that file; "" in-process
     captured: dict[str, Any]
     missing: tuple[str, ...]
+    run_id: str = ""  # of the run it was shipped in
 
 
 class Answering(NamedTuple):
@@ -93,7 +95,7 @@ def prepare(
     trust: bool = False,
     message: str | None = None,
     origin: str = "",
-    code: capture.Code | None = None,
+    code: Code | None = None,
     environment: dict[str, str] | None = None,
 ) -> Prepared:
     """Evaluate a model honestly, take its baseline, and write the release.
@@ -119,7 +121,7 @@ def prepare(
     importance = influence(answering.predict, table.input_columns, answering.flavor.task)
     baseline = _baseline(answering.flavor, table, held, evaluation, importance)
     stored = _store(answering, table)
-    code = code or capture.code_state()
+    code = code or code_state()
     digest = table_digest(table.with_labels)
     written = write_recipe(recipe, model, transform=digest_bytes(stored.transform.data) if stored.transform else "")
     lock = _lock(table, stored, environment)

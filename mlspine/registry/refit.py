@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 
 from mlspine.core.columns import to_columns
 from mlspine.core.errors import Invalid
+from mlspine.core.late import duckdb
 from mlspine.core.types import Release
 from mlspine.registry import pickling
 from mlspine.registry.files import load_model_file

@@ -11,6 +11,9 @@
 
 The hash covers `release.json`, and through the digests in it the pickles, the recipe, the baseline and the
 recorded predictions. `files.json` holds the digests of the other files, which follow from the release.
+
+A *bare* release came by an MLflow client (`bare.py`): its directory as it was logged, in `model/`, and nothing of
+what ship adds. Its `model` is the digest of `files.json`, which lists all of them.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ _MODEL, _TRANSFORM = "model.pkl", "transform.pkl"
 FITTED_ROWS = "mlspine/fitted_rows.bin"
 _RECIPES = {"function": "recipe.pkl", "script": "recipe.py"}
 _LOADER = f"code/{mlmodel.LOADER}.py"
+BARE = "bare"  # the setting that marks a bare release
+BARE_MODEL = "model"
 
 
 class Parts(NamedTuple):
@@ -118,6 +123,8 @@ def read_release(path: Path) -> Release:
     except msgspec.MsgspecError as exc:
         raise _corrupt(path, [f"{_RELEASE} or {_FILES}: not readable ({exc})"]) from exc
     wanted = {**others, **covered_files(release)}
+    if is_bare(release) and digest_json(others) != release.model:
+        raise _corrupt(path, [f"{_FILES}: changed"])
     wrong = [f"{name}: {problem}" for name, digest in wanted.items() if (problem := _problem(path / name, digest))]
     if wrong:
         raise _corrupt(path, wrong)
@@ -126,12 +133,19 @@ def read_release(path: Path) -> Release:
 
 def covered_files(release: Release) -> dict[str, str]:
     """Name and digest of each file whose content the hash vouches for; the others follow from them."""
+    if is_bare(release):
+        return {}
     covered = {_MODEL: release.model, _BASELINE: release.baseline, _RECORDED: release.recorded}
     if release.transform:
         covered[_TRANSFORM] = release.transform
     if recipe := _recipe_file(release):
         covered[recipe] = release.settings["recipe"]["digest"]
     return covered
+
+
+def is_bare(release: Release) -> bool:
+    """Whether it lacks what ship adds."""
+    return bool(release.settings.get(BARE))
 
 
 def load_predictor(path: Path, release: Release, *, form: Literal["frame", "matrix"] = "frame") -> Predictor:
@@ -162,6 +176,11 @@ def predictor(model: Any, flavor: Flavor, inputs: Schema, transform: Callable[[A
 
 def load_model(path: Path, release: Release) -> Any:
     """The model alone, a fresh copy."""
+    if is_bare(release):
+        raise Invalid(
+            f"release {path.name[:12]} came by an MLflow client and was not prepared for serving",
+            hint="fill it in: mlspine ship models:/NAME/VERSION --data ROWS",
+        )
     flavor = release.settings.get("flavor", "")
     return pickling.load(
         _read(path, _MODEL, release.model),
@@ -193,7 +212,12 @@ def flavor_of(release: Release) -> Flavor:
 
 
 def read_baseline_bytes(path: Path, release: Release) -> bytes:
-    """The baseline as it was stored; `registry.baseline.read_baseline` reads it."""
+    """The baseline as it was stored; `registry.baseline.read_baseline` reads it. NotFound for a bare release."""
+    if is_bare(release):
+        raise NotFound(
+            f"release {path.name[:12]} came by an MLflow client and has no baseline",
+            hint="fill it in: mlspine ship models:/NAME/VERSION --data ROWS",
+        )
     return _read(path, _BASELINE, release.baseline)
 
 
@@ -309,6 +333,29 @@ def _input_example(recorded: bytes, inputs: Schema) -> bytes:
     shown = next((row for row in rows if None not in row), rows[0])
     names: list[str | int] = [int(name) if inputs.integer_names else name for name in inputs.names]
     return msgspec.json.encode({"columns": names, "data": [shown]})
+
+
+def write_release(draft: Path, release: Release, others: Mapping[str, str]) -> Path:
+    """Give a folder with a release's files its two documents and its hash as its name, beside where it is.
+
+    others: the digest of each file the release does not name. Returns where it is now.
+    """
+    target = draft.parent / release_hash(release)
+    (draft / "mlspine").mkdir(exist_ok=True)
+    for name, document in ((_FILES, others), (_RELEASE, release)):
+        with (draft / name).open("wb") as handle:
+            handle.write(msgspec.json.encode(document, order="sorted"))
+            handle.flush()
+            os.fsync(handle.fileno())
+    _sync(draft / "mlspine")
+    _sync(draft)
+    if target.is_dir():
+        read_release(target)
+        shutil.rmtree(draft)
+        return target
+    _rename(draft, target)
+    _sync(target.parent)
+    return target
 
 
 def _write(target: Path, contents: Mapping[str, bytes]) -> None:

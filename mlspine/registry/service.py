@@ -8,20 +8,34 @@ from typing import Any
 
 import msgspec
 
-from mlspine.core.errors import Invalid, NotFound, closest
+from mlspine.core.errors import Conflict, Invalid, NotFound, closest
 from mlspine.core.ids import SHORT_HASH, check_name, now_ms, parse_model_ref
 from mlspine.core.public import public
-from mlspine.core.types import Actor, Metric, ModelVersion, Stage, Struct
+from mlspine.core.types import Actor, Metric, ModelVersion, Stage, Struct, Tier
 from mlspine.data.service import Data
+from mlspine.governance.approval import Approval
 from mlspine.governance.service import Governance
 from mlspine.ports import BlobStore, Database, Transaction
 from mlspine.registry import store
 from mlspine.registry.baseline import read_baseline
+from mlspine.registry.naming import check_alias
 from mlspine.registry.pickling import distribution_version
-from mlspine.registry.prepare import Prepared
+from mlspine.registry.prepare import TIERS, Prepared
 from mlspine.registry.release import read_release, release_hash
 from mlspine.registry.shelf import Shelf
 from mlspine.stats.baseline import Baseline
+
+KEPT_BY_FILL = [
+    "stage",
+    "created_at_ms",
+    "description",
+    "origin",
+    "source",
+    "location",
+    "run_id",
+    "run_link",
+    "model_id",
+]
 
 
 class ModelSummary(Struct, frozen=True, kw_only=True):
@@ -35,7 +49,8 @@ class ModelSummary(Struct, frozen=True, kw_only=True):
 
 
 class Registry:
-    """Releases under names and numbers. A version's release never changes; its stage and aliases do."""
+    """Releases under names and numbers. A version's stage and aliases change; its release does not, but that a bare
+    one is filled in once. Stages and aliases are moved through `deployment.moves`, which asks the gate."""
 
     def __init__(
         self,
@@ -65,19 +80,15 @@ class Registry:
         somebody at the workspace says so: see `trust`. Raises NotFound or Corrupt when the release is not on
         this machine as it was written.
         """
-        check_name(prepared.name)
-        path = self._releases_dir / prepared.release_hash
-        release = read_release(path)
-        if release_hash(release) != prepared.release_hash or release.data != prepared.dataset.digest:
-            raise Invalid(f"{path} holds another release than was prepared", hint="ship the model again")
-        self._shelf.share(prepared.release_hash)
+        self._check(prepared)
         with self._db.write() as tx:
             known = store.find_release(self._db, prepared.name, prepared.release_hash, self._releases_dir)
             if known is not None:
                 return self._with_owner(tx, known, prepared, actor)
             self._data.record(prepared.dataset, prepared.columns)
-            version = self._numbered(prepared, actor)
-            store.add_model(tx, version.model, version.created_at_ms)
+            now = self._clock()
+            store.add_model(tx, prepared.name, now)
+            version = self._version(prepared, actor, store.take_number(tx, prepared.name, now), now)
             store.add_version(tx, version)
             self._governance.record(
                 action="ship",
@@ -87,6 +98,42 @@ class Registry:
                 facts=_shipped_facts(version, prepared),
             )
         return version
+
+    @public("ship")
+    def fill(self, prepared: Prepared, *, version: int, actor: Actor) -> ModelVersion:
+        """Give a bare version the full release that was prepared of its model; number, tags and aliases stay.
+
+        Ledger: "fill" with both hashes. Raises Conflict for a version that has a full release already.
+        """
+        self._check(prepared)
+        with self._db.write() as tx:
+            known = self.get(prepared.name, version)
+            if not known.bare:
+                raise Conflict(
+                    f"{known.model}:{version} has a full release already: {known.release_hash[:SHORT_HASH]}",
+                    hint="ship the model as a new version: mlspine ship FILE --name " + known.model,
+                )
+            self._data.record(prepared.dataset, prepared.columns)
+            made = self._version(prepared, actor, version, self._clock())
+            kept = {name: getattr(known, name) for name in KEPT_BY_FILL}
+            filled = msgspec.structs.replace(made, tier=_stricter(made.tier, known.tier), **kept)
+            store.replace_version(tx, filled)
+            self._governance.record(
+                action="fill",
+                subject=f"model:{known.model}",
+                actor=actor,
+                reason=filled.message,
+                facts={**_shipped_facts(filled, prepared), "previous_release": known.release_hash},
+            )
+        return filled
+
+    def _check(self, prepared: Prepared) -> None:
+        check_name(prepared.name)
+        path = self._releases_dir / prepared.release_hash
+        release = read_release(path)
+        if release_hash(release) != prepared.release_hash or release.data != prepared.dataset.digest:
+            raise Invalid(f"{path} holds another release than was prepared", hint="ship the model again")
+        self._shelf.share(prepared.release_hash)
 
     def _with_owner(self, tx: Transaction, known: ModelVersion, prepared: Prepared, actor: Actor) -> ModelVersion:
         if not prepared.owner or prepared.owner_assumed or (prepared.owner == known.owner and not known.owner_assumed):
@@ -102,19 +149,22 @@ class Registry:
         )
         return msgspec.structs.replace(known, owner=prepared.owner, owner_assumed=False, missing=gaps)
 
-    def _numbered(self, prepared: Prepared, actor: Actor) -> ModelVersion:
+    def _version(self, prepared: Prepared, actor: Actor, number: int, now: int) -> ModelVersion:
         return ModelVersion(
             model=prepared.name,
-            version=store.next_version(self._db, prepared.name),
+            version=number,
             release_hash=prepared.release_hash,
             stage="None",
             path=str(self._releases_dir / prepared.release_hash),
-            created_at_ms=self._clock(),
+            created_at_ms=now,
+            updated_at_ms=now,
             owner=prepared.owner,
             owner_assumed=prepared.owner_assumed,
             tier=prepared.tier,
             message=prepared.message,
+            description=prepared.message,
             origin=prepared.origin,
+            run_id=prepared.run_id,
             trusted=actor.kind != "client",
             flavor=prepared.flavor,
             metric=prepared.metric,
@@ -126,15 +176,15 @@ class Registry:
 
     @public("read")
     def models(self) -> list[ModelSummary]:
-        """All models, by name."""
-        return [self._summary(name) for name in store.model_names(self._db)]
+        """All models that have a version, by name."""
+        return [self._summary(name) for name in store.models_with_versions(self._db)]
 
     @public("read")
     def versions(self, model: str) -> list[ModelVersion]:
         """The versions of a model, oldest first, without the long texts of what was captured."""
         found = store.versions(self._db, model, self._releases_dir)
         if not found:
-            raise self._no_model(model)
+            raise self._no_version(model) if store.has_model(self._db, model) else self._no_model(model)
         return found
 
     @public("read")
@@ -147,7 +197,8 @@ class Registry:
                 f"no model version {model}:{version}",
                 hint=f"versions: {numbers}; see: mlspine models {model}",
             )
-        self._shelf.here(found.release_hash)
+        if found.release_hash:
+            self._shelf.here(found.release_hash)
         return found
 
     @public("read")
@@ -193,6 +244,8 @@ class Registry:
 
     def has_baseline(self, version: ModelVersion) -> bool:
         """Whether the release carries a baseline that can be read."""
+        if version.bare:
+            return False
         path = Path(version.path)
         try:
             read_baseline(path, read_release(path))
@@ -202,6 +255,8 @@ class Registry:
 
     def missing_dependencies(self, version: ModelVersion) -> tuple[str, ...]:
         """Distributions of the release's environment lock that are not installed here, as pip names them."""
+        if version.bare:
+            return ()  # its model is loaded by whoever fills it in
         locked = read_release(Path(version.path)).environment
         return tuple(
             f"{name}=={wanted}"
@@ -214,25 +269,37 @@ class Registry:
     def set_stage(self, model: str, version: int, stage: Stage) -> None:
         """Move a version to a stage, inside the caller's transaction, which writes the ledger line."""
         with self._db.write() as tx:
-            if not store.set_stage(tx, model, version, stage):
+            if not store.set_stage(tx, model, version, stage, self._clock()):
                 raise NotFound(f"no model version {model}:{version}", hint=f"see: mlspine models {model}")
 
-    @public("ship")
-    def set_alias(self, model: str, *, alias: str, version: int, actor: Actor, reason: str = "") -> ModelVersion:
-        """Point `MODEL@ALIAS` at a version; one ledger line."""
-        check_name(alias, what="alias")
+    def set_alias(self, model: str, *, alias: str, version: int) -> None:
+        """Point `MODEL@ALIAS` at a version, inside the caller's transaction, which writes the ledger line."""
+        check_alias(alias)
         with self._db.write() as tx:
-            found = self.get(model, version)
-            before = store.aliases(self._db, model).get(alias, 0)
+            self.get(model, version)
             store.set_alias(tx, model, alias, version)
-            self._governance.record(
-                action="alias",
-                subject=f"model:{model}",
-                actor=actor,
-                reason=reason,
-                facts={"alias": alias, "version": version, "previous_version": before},
+
+    def delete_alias(self, model: str, alias: str) -> bool:
+        """Take an alias away, inside the caller's transaction; False when there was none."""
+        with self._db.write() as tx:
+            return bool(store.delete_alias(tx, model, alias))
+
+    @public("approve")
+    def approve(self, ref: str, *, actor: Actor, reason: str = "") -> Approval:
+        """Deposit a word for the release `ref` means now: one change of Production or of a gated alias may use it.
+
+        Ledger: "approve". Raises Invalid for a version without a release: there is nothing to approve yet.
+        """
+        with self._db.write():
+            found = self.resolve(ref)
+            if not found.release_hash:
+                raise Invalid(
+                    f"{found.model}:{found.version} has no release that could be approved",
+                    hint="; ".join(found.missing),
+                )
+            return self._governance.approve(
+                f"model:{found.model}", found.version, found.release_hash, actor=actor, reason=reason
             )
-        return found
 
     @public("administer")
     def trust(self, ref: str, *, actor: Actor, reason: str = "") -> ModelVersion:
@@ -241,6 +308,11 @@ class Registry:
             found = self.resolve(ref)
             if found.trusted:
                 return found
+            if not found.release_hash:
+                raise Invalid(
+                    f"{found.model}:{found.version} has no files here that could be vouched for",
+                    hint="; ".join(found.missing),
+                )
             release = read_release(Path(found.path))
             store.set_trusted(tx, found.model, found.version)
             self._governance.record(
@@ -280,6 +352,11 @@ class Registry:
             raise NotFound(f"no alias {model}@{alias}", hint=f"did you mean {model}@{near}?" if near else known)
         return self.get(model, aliases[alias])
 
+    def _no_version(self, name: str) -> NotFound:
+        return NotFound(
+            f"model {name!r} has no version yet", hint=f'ship one with: mlspine.ship(model, X, y, name="{name}")'
+        )
+
     def _no_model(self, name: str) -> NotFound:
         names = store.model_names(self._db)
         near = closest(name, names)
@@ -306,6 +383,10 @@ def _shipped_facts(version: ModelVersion, prepared: Prepared) -> dict[str, Any]:
         "file_digest": prepared.file_digest,
         "trusted": version.trusted,
     }
+
+
+def _stricter(one: Tier, other: Tier) -> Tier:
+    return max(one, other, key=TIERS.index)
 
 
 def _metric_text(metric: Metric | None) -> str:

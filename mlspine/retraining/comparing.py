@@ -11,6 +11,7 @@ from mlspine.core.columns import row_count, take
 from mlspine.core.errors import Denied
 from mlspine.core.types import Columns, ModelVersion, Release, Scalar
 from mlspine.governance.promotion import SLICE_ROWS, Comparison, Mode, Slice
+from mlspine.registry.bare import require_whole
 from mlspine.registry.fitted_rows import input_digests, seen_rows
 from mlspine.registry.flavors import Predictor
 from mlspine.registry.prepare import differing
@@ -49,6 +50,7 @@ class Unseen(NamedTuple):
 
 def open_release(version: ModelVersion) -> Release:
     """The release of a version whose code may run here; Denied for one that nobody has vouched for."""
+    require_whole(version)
     if not version.trusted:
         raise Denied(
             f"{version.model}:{version.version} came as a file whose code is not trusted yet; it was not loaded",

@@ -22,7 +22,6 @@ from mlspine.data.manifest import row_digests
 from mlspine.data.schema import ColumnSummary
 from mlspine.feeds.service import Feeds
 from mlspine.predictions.service import Predictions
-from mlspine.registry.capture import Code
 from mlspine.registry.fitted_rows import input_digests, seen_rows
 from mlspine.registry.prepare import Prepared, prepare
 from mlspine.registry.recipe import Recipe, Written, recipe_of
@@ -34,6 +33,7 @@ from mlspine.retraining.contract import Kept, check
 from mlspine.retraining.fresh import Fresh, read_fresh
 from mlspine.retraining.service import Attempt, Concluded, Retraining
 from mlspine.retraining.split import split
+from mlspine.tracking.code import Code
 
 Say = Callable[[str], None]
 Array = np.ndarray[Any, np.dtype[Any]]

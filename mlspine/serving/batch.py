@@ -8,16 +8,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import duckdb
 import msgspec
 import numpy as np
 
 from mlspine.core.columns import take
 from mlspine.core.errors import Denied, Invalid, MlspineError, Unavailable
 from mlspine.core.ids import now_ms
+from mlspine.core.late import duckdb
 from mlspine.core.types import Columns, LogSettings, ModelVersion, PlannedRelease, Struct
 from mlspine.data.source import Opened, Source, opened, texts_of
 from mlspine.predictions import segment
+from mlspine.registry.bare import require_whole
 from mlspine.registry.flavors import Outputs
 from mlspine.serving import recorder, runtime
 from mlspine.serving.batcher import MAX_CALL_ROWS, Answered, Request
@@ -185,6 +186,7 @@ class _Scorer:
 
 
 def _load(version: ModelVersion) -> LoadedRelease:
+    require_whole(version)
     planned = PlannedRelease(
         release_hash=version.release_hash, version=version.version, path=version.path, placement="auto"
     )

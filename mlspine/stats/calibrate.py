@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betaincinv, ndtr, stdtrit
 
+from mlspine.core.late import special
 from mlspine.core.types import Interval
 from mlspine.stats.compare import Side, cauchy, column_components, column_effects, counts_unseen, sides
 from mlspine.stats.profile import Floats, Ints, LevelPart, NumericPart, Part, Profile, Reference
@@ -144,7 +144,7 @@ def upper_limit(values: Floats) -> Floats:
     [3.08, 9.0]
     """
     count = len(values)
-    factor = _SIGMAS if count >= ENOUGH_BLOCKS else float(stdtrit(count - 1, ndtr(_SIGMAS)))
+    factor = _SIGMAS if count >= ENOUGH_BLOCKS else float(special.stdtrit(count - 1, special.ndtr(_SIGMAS)))
     spread = values.std(axis=0, ddof=1) * math.sqrt(1 + 1 / count)
     return np.asarray(np.maximum(values.max(axis=0), values.mean(axis=0) + factor * spread))
 
@@ -189,8 +189,8 @@ def clopper_pearson(hits: int, trials: int, *, level: float = 0.95) -> Interval:
     (0.0, 0.0362)
     """
     tail = (1 - level) / 2
-    lo = float(betaincinv(hits, trials - hits + 1, tail)) if hits else 0.0
-    hi = float(betaincinv(hits + 1, trials - hits, 1 - tail)) if hits < trials else 1.0
+    lo = float(special.betaincinv(hits, trials - hits + 1, tail)) if hits else 0.0
+    hi = float(special.betaincinv(hits + 1, trials - hits, 1 - tail)) if hits < trials else 1.0
     return Interval(value=hits / trials, lo=lo, hi=hi, level=level, method="Clopper-Pearson")
 
 

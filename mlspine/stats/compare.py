@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betainc, chdtrc, gammainc, gammaincinv, ndtr
 
 from mlspine.core.errors import Conflict
+from mlspine.core.late import special
 from mlspine.stats import distance
 from mlspine.stats.profile import (
     Array,
@@ -183,7 +183,7 @@ def share_test(b: Array, n: Array, a: Array, m: Array) -> Floats:
         expected = n * a / m
         large = (np.minimum(expected, n - expected) >= _EXPECTED_ROOT) & (a >= _EXPECTED_ROOT) & (b >= 5)
         z = 2 * (_root(b, n) - _root(a, m)) / np.sqrt(1 / n + 1 / m)
-    p = np.asarray(2 * ndtr(-np.abs(z)))
+    p = np.asarray(2 * special.ndtr(-np.abs(z)))
     small = ~large & (a + b > 0) & (n > 0) & (m > 0)
     p[small] = _conditional(b[small], a[small], (n / np.maximum(n + m, 1))[small])
     p[~large & ~small] = np.nan
@@ -196,8 +196,8 @@ def _root(hits: Floats, rows: Floats) -> Floats:
 
 def _conditional(b: Floats, a: Floats, share: Floats) -> Floats:
     # b ~ Binomial(a + b, share); both tails by the incomplete beta function, which takes vectors of any size.
-    lower = np.where(a > 0, betainc(np.maximum(a, 1), b + 1, 1 - share), 1.0)
-    upper = np.where(b > 0, betainc(np.maximum(b, 1), a + 1, share), 1.0)
+    lower = np.where(a > 0, special.betainc(np.maximum(a, 1), b + 1, 1 - share), 1.0)
+    upper = np.where(b > 0, special.betainc(np.maximum(b, 1), a + 1, share), 1.0)
     return np.asarray(np.minimum(1.0, 2 * np.minimum(lower, upper)))
 
 
@@ -218,9 +218,9 @@ def unseen_test(s: Array, n: Array, singletons: Array, m: Array) -> Floats:
     ratio = n / np.maximum(m, 1)
     clump = np.where(singletons > 0, 1 + ratio, 1.0)
     hits = np.where(found, s, 1.0)
-    expected = gammaincinv(singletons + 1, 0.95) * ratio
-    certain = gammainc(hits / clump, expected / clump)
-    unsure = betainc(hits, singletons + 1, ratio / (1 + ratio))
+    expected = special.gammaincinv(singletons + 1, 0.95) * ratio
+    certain = special.gammainc(hits / clump, expected / clump)
+    unsure = special.betainc(hits, singletons + 1, ratio / (1 + ratio))
     return np.where(found, np.maximum(certain, unsure), np.nan)
 
 
@@ -260,7 +260,7 @@ def _pearson(h: Array, g: Array) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = (h - m * pooled) ** 2 / (m * pooled) + (g - n * pooled) ** 2 / (n * pooled)
     statistic = np.where(pooled > 0, terms, 0.0).sum(axis=-1)
-    return np.where((m[..., 0] > 0) & (n[..., 0] > 0), chdtrc(h.shape[-1] - 1, statistic), np.nan)
+    return np.where((m[..., 0] > 0) & (n[..., 0] > 0), special.chdtrc(h.shape[-1] - 1, statistic), np.nan)
 
 
 def smooth_basis(base: Array) -> Floats:
@@ -342,8 +342,8 @@ def _shape_components(part: Part, base: Array, before: Array, after: Array) -> d
     omnibus, rare = chi_squared(*(np.add.reduceat(x, starts, axis=-1) for x in (base, h, g)))
     found = {"omnibus": omnibus, "rare bins": rare}
     if z.shape[-1]:
-        found["location"] = np.asarray(2 * ndtr(-np.abs(z[..., 0])))
-        found["smooth"] = np.asarray(chdtrc(z.shape[-1], np.square(z).sum(axis=-1)))
+        found["location"] = np.asarray(2 * special.ndtr(-np.abs(z[..., 0])))
+        found["smooth"] = np.asarray(special.chdtrc(z.shape[-1], np.square(z).sum(axis=-1)))
     return found
 
 

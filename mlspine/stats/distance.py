@@ -14,7 +14,8 @@ import math
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy.special import chdtrc, gammaincc, ndtr
+
+from mlspine.core.late import special
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -77,7 +78,7 @@ def js_p(distance: float | Floats, bins: int | Floats, v: float | Floats) -> Flo
     0.0011
     """
     freedom = np.maximum(np.asarray(bins, dtype=np.float64) - 1, 1)
-    return np.asarray(chdtrc(freedom, np.square(distance) * _JS_SCALE / v))
+    return np.asarray(special.chdtrc(freedom, np.square(distance) * _JS_SCALE / v))
 
 
 def ks(p: Floats, q: Floats) -> Floats:
@@ -130,9 +131,9 @@ def tv_p(distance: float | Floats, p: Floats, v: float | Floats) -> Floats:
     mean, variance = tv_noise(p, v), _tv_variance(p, v)
     known = (mean > 0) & (variance > 0)
     mean, variance = np.where(known, mean, 1.0), np.where(known, variance, 1.0)
-    matched = gammaincc(mean * mean / variance, distance * mean / variance)
+    matched = special.gammaincc(mean * mean / variance, distance * mean / variance)
     freedom = np.maximum((p > 0).sum(axis=-1) - 1, 1)
-    bounded = np.minimum(matched, chdtrc(freedom, 4 * np.square(distance) / v))
+    bounded = np.minimum(matched, special.chdtrc(freedom, 4 * np.square(distance) / v))
     if p.shape[-1] <= _MOST_BINS_OF_SETS:
         bounded = np.minimum(bounded, _tails_of_sets(distance, p, v))
     # A reference of one level: whatever moved away from it is change.
@@ -177,7 +178,7 @@ def difference_p(difference: float | Floats, se: float | Floats) -> Floats:
     """
     se = np.asarray(se, dtype=np.float64)
     z = np.abs(difference) / np.where(se > 0, se, 1.0)
-    return np.where(se > 0, 2 * ndtr(-z), 1.0)
+    return np.where(se > 0, 2 * special.ndtr(-z), 1.0)
 
 
 def _relative_entropy(p: Floats, q: Floats) -> Floats:
@@ -192,7 +193,7 @@ def _tails_of_sets(distance: Floats, p: Floats, v: Floats) -> Floats:
     sets = np.arange(1, 2 ** (bins - 1))[:, None] >> np.arange(bins) & 1
     share = p @ sets.T.astype(np.float64)
     sd = np.sqrt(np.maximum(share * (1 - share), 0.0) * v[..., None])
-    tails = 2 * ndtr(-distance[..., None] / np.where(sd > 0, sd, np.inf))
+    tails = 2 * special.ndtr(-distance[..., None] / np.where(sd > 0, sd, np.inf))
     return np.asarray(np.minimum(1.0, _sum(np.where(sd > 0, tails, 0.0))))
 
 

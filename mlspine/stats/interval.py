@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv, ndtri
 
+from mlspine.core.late import special
 from mlspine.core.types import Interval
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -82,8 +82,8 @@ def clopper_pearson(successes: int, n: int, *, level: float = 0.95) -> Interval:
     """
     _check_counts(successes, n)
     tail = (1 - level) / 2
-    lo = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))
-    hi = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - tail))
+    lo = 0.0 if successes == 0 else float(special.betaincinv(successes, n - successes + 1, tail))
+    hi = 1.0 if successes == n else float(special.betaincinv(successes + 1, n - successes, 1 - tail))
     return Interval(value=successes / n, lo=lo, hi=hi, level=level, method="Clopper-Pearson")
 
 
@@ -155,7 +155,7 @@ def difference(a: Interval, b: Interval, *, level: float = 0.99) -> Interval:
 
 
 def _z(level: float) -> float:
-    return float(ndtri((1 + level) / 2))
+    return float(special.ndtri((1 + level) / 2))
 
 
 def _variance(values: Array) -> float:

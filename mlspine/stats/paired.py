@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from scipy.special import ndtri
 
+from mlspine.core.late import special
 from mlspine.core.types import Interval, Scalar, Struct, Task
 from mlspine.stats import interval as intervals
 from mlspine.stats.score import BOOTSTRAP_MAX_ROWS, as_numbers, class_index, is_missing
@@ -173,7 +173,7 @@ def _of_numbers(truth: Array, a: Array, b: Array, resamples: int, seed: int) -> 
     gain = 1.0 - float(after.mean()) / mean
     if rows > BOOTSTRAP_MAX_ROWS:  # seconds that buy nothing: the ratio of two means is as good as normal
         error = float(((1.0 - gain) * before - after).std(ddof=1)) / mean / math.sqrt(rows)
-        half = float(ndtri((1 + LEVEL) / 2)) * error
+        half = float(special.ndtri((1 + LEVEL) / 2)) * error
         interval = Interval(value=gain, lo=gain - half, hi=gain + half, level=LEVEL, method="delta")
         return _told(blank, mean, float(after.mean()), interval, error)
 
@@ -183,7 +183,7 @@ def _of_numbers(truth: Array, a: Array, b: Array, resamples: int, seed: int) -> 
 
     resamples = min(resamples, intervals.RESAMPLES)  # each costs a pass over the rows
     interval = intervals.bootstrap(figure, rows, level=LEVEL, resamples=resamples, seed=seed)
-    error = (interval.hi - interval.lo) / (2.0 * float(ndtri((1 + LEVEL) / 2)))
+    error = (interval.hi - interval.lo) / (2.0 * float(special.ndtri((1 + LEVEL) / 2)))
     return _told(blank, mean, float(after.mean()), interval, error)
 
 

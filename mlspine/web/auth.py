@@ -5,15 +5,19 @@ Two things are asked of every request before anything else sees it.
 - *Did it come here on purpose?* A web page elsewhere can make a browser send requests to this machine, also under
   a name of its own that resolves to 127.0.0.1. So while control listens on loopback the Host must be this machine
   or one of `control.names`, and an Origin, which browsers add, must be the very host that is asked.
-- *Who is it?* By `Authorization: Bearer TOKEN`, or, where something is only read, by the cookie of a page that was
-  signed in. Without a token only what `without_token` lists is answered; from this machine itself also everything
-  that is merely shown.
+- *Who is it?* By `Authorization: Bearer TOKEN`, or the token as the password of `Basic`, or, where something is only
+  read, by the cookie of a page that was signed in; on the paths of `by_cookie` the cookie also counts for changes,
+  if the browser says that a page of this very host asks. Without a token only what `without_token` lists is answered;
+  from this machine itself also everything that is merely shown. On the paths of `neighbours`, whose clients have no
+  place for a token of ours, a process of the very user who runs control is that user.
 
 What comes through carries `request.state.actor`, None for somebody who showed no token.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 import logging
 import re
@@ -31,6 +35,7 @@ from mlspine.core.address import is_loopback
 from mlspine.core.errors import Denied, MlspineError, Unidentified
 from mlspine.core.types import Actor
 from mlspine.governance.tokens import Tokens
+from mlspine.web.neighbour import is_same_user
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +65,15 @@ class Door:
         self._names = frozenset(name.lower() for name in names)
         self._failures = Failures(clock_s)
 
+    def owner_by(self, secret: str) -> Actor | None:
+        """The owner, when this is the workspace's own token: asks no store."""
+        return self._owner if hmac.compare_digest(secret.encode(), self._token.encode()) else None
+
     def actor_of(self, secret: str, peer: str = "") -> Actor:
         """Who holds this token; raises Unidentified for anything but a valid one."""
-        if hmac.compare_digest(secret.encode(), self._token.encode()):
-            return self._owner
+        owner = self.owner_by(secret)
+        if owner is not None:
+            return owner
         if self._failures.too_many(peer):
             raise Unidentified("too many wrong tokens came from your address", hint="wait a minute, then try again")
         try:
@@ -86,6 +96,13 @@ class Door:
         origin = headers.get("origin")
         if origin is not None and not _is_page_of(origin, host):
             raise Denied(f"a page of {origin} may not ask {host}", hint="open this server's own page")
+
+    def neighbour(self, scope: Scope) -> Actor | None:
+        """The owner, when a process of the owner's on this machine asks; None for anybody else."""
+        client, server = scope.get("client"), scope.get("server")
+        if not client or not server or server[1] is None or not is_loopback(client[0]):
+            return None
+        return self._owner if is_same_user((client[0], client[1]), (server[0], server[1])) else None
 
     def is_local(self, headers: Mapping[str, str]) -> bool:
         """Whether the request comes from this machine itself, not through a proxy on it."""
@@ -125,6 +142,8 @@ class Admission:
 
     token_of: the token behind the session a page's cookie names, "" for none.
     without_token: paths that everybody may ask for; one ending in "/" stands for all below it.
+    neighbours: beginnings of paths on which a process of the owner's own user needs no token.
+    by_cookie: beginnings of paths whose pages change things, with nothing to show but the cookie.
     refuse: the answer for an error of the family.
     """
 
@@ -136,12 +155,16 @@ class Admission:
         refuse: Callable[[Request, MlspineError], Response],
         token_of: Callable[[str], str] = lambda _: "",
         without_token: tuple[str, ...] = ("/health/live",),
+        neighbours: tuple[str, ...] = (),
+        by_cookie: tuple[str, ...] = (),
     ) -> None:
         self._app = app
         self._door = door
         self._refuse = refuse
         self._token_of = token_of
         self._without_token = without_token
+        self._neighbours = neighbours
+        self._by_cookie = by_cookie
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -162,12 +185,14 @@ class Admission:
             return None
         if secret:
             try:
-                return await run_in_threadpool(self._door.actor_of, secret, peer)
+                owner = self._door.owner_by(secret)
+                return owner or await run_in_threadpool(self._door.actor_of, secret, peer)
             except Unidentified:
                 if not from_cookie:
                     raise  # a page's session may just have outlived its token
         if self._door.is_local(request.headers):
-            return None
+            by_neighbours = request.scope["path"].startswith(self._neighbours)
+            return self._door.neighbour(request.scope) if by_neighbours else None
         raise _no_token()
 
     def _secret_of(self, request: Request) -> tuple[str, bool]:
@@ -175,7 +200,18 @@ class Admission:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return given.strip() or "-", False
-        return (self._token_of(session_in(request.headers)) if request.method in ("GET", "HEAD") else ""), True
+        if scheme.lower() == "basic":
+            return _password(given) or "-", False
+        return (self._token_of(session_in(request.headers)) if self._cookie_counts(request) else ""), True
+
+    def _cookie_counts(self, request: Request) -> bool:
+        """A browser sends the cookie along whoever's page asks; which page that is, it says by the Origin.
+
+        The Origin was checked already: one that is there is this very host.
+        """
+        if request.method in ("GET", "HEAD"):
+            return True
+        return "origin" in request.headers and request.scope["path"].startswith(self._by_cookie)
 
     def _is_open(self, path: str) -> bool:
         return any(path == each or (each.endswith("/") and path.startswith(each)) for each in self._without_token)
@@ -210,6 +246,14 @@ def cookie_name(headers: Mapping[str, str]) -> str:
     """One name per port: browsers keep cookies by host alone, and a person may look at two workspaces."""
     port = _netloc(f"http://{headers.get('host', '')}")[1]
     return f"{COOKIE}_{port}"
+
+
+def _password(given: str) -> str:
+    """The password of a Basic authorization, "" for none."""
+    try:
+        return base64.b64decode(given.strip()).decode().partition(":")[2].strip()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
 
 
 def _is_page_of(origin: str, host: str) -> bool:

@@ -20,16 +20,18 @@ from typing import IO
 import msgspec
 import uvicorn
 
-from mlspine.control import ControlFile
 from mlspine.core.address import local_url
 from mlspine.core.errors import Conflict, MlspineError
 from mlspine.core.ids import now_ms
 from mlspine.core.logs import configure
 from mlspine.core.structs import learn_structs
+from mlspine.folder import this_actor
 from mlspine.machines.pulse import Pulse
+from mlspine.running import ControlFile
 from mlspine.scheduler import Scheduler
 from mlspine.web.app import make_app
-from mlspine.workspace import Workspace, this_actor
+from mlspine.web.protocol import http_protocol
+from mlspine.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,8 @@ def _serve(options: argparse.Namespace, run: Path) -> int:
         predictions_url=local_url(workspace.config.serving.host, options.port),
     )
     app = make_app(workspace, token=control.token, owner=this_actor())
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+    settings = uvicorn.Config(app, http=http_protocol(), log_config=None, access_log=False, lifespan="off")
+    server = uvicorn.Server(settings)
     listener = _listen(workspace.config.control.host, options.control_port)
     machines = workspace.machines
     scheduler = Scheduler(workspace, leads=machines.leads, machine=machines.name if workspace.shared else "")

@@ -24,7 +24,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 
@@ -48,6 +47,7 @@ from mlspine.serving.process import (
 from mlspine.serving.recorder import Recorder
 from mlspine.serving.service import Serving
 from mlspine.web.inference_api import InferenceApi
+from mlspine.web.protocol import http_protocol
 
 log = logging.getLogger(__name__)
 
@@ -151,15 +151,6 @@ async def answer_until(stop: asyncio.Event, api: InferenceApi, listener: socket.
     server.should_exit = True
     stopping.cancel()
     await answering
-
-
-def http_protocol() -> Any:
-    """Our own on httptools where there is httptools, else what uvicorn finds."""
-    try:
-        from mlspine.web.coalesce import CoalescingProtocol
-    except ImportError:  # not installed on Windows
-        return "auto"
-    return CoalescingProtocol
 
 
 def listen(host: str, port: int) -> socket.socket:

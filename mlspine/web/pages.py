@@ -34,7 +34,7 @@ EVERY_MS = 4000
 LONGEST_FORM_BYTES = 4096
 SMALL_BYTES = 16_384
 KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
-_PAGE_PATH = re.compile(r"/(endpoints/[A-Za-z0-9._-]{1,63})?\Z")
+_PAGE_PATH = re.compile(r"/(endpoints/[A-Za-z0-9._-]{1,63}|mlflow/)?\Z")
 
 POLICY = "; ".join(
     [
@@ -73,14 +73,15 @@ class Pages:
         *,
         door: Door,
         sessions: Sessions,
+        has_mlflow: bool = False,
         clock: Callable[[], int] = now_ms,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._door = door
         self._sessions = sessions
+        self._has_mlflow = has_mlflow
         self._clock = clock
         self._looking = Looking(services, clock_s=clock_s)
-        self._templates = environment()
         self._assets = {
             file.name: Asset(file.read_bytes(), KINDS[file.suffix]) for file in sorted((HERE / "static").iterdir())
         }
@@ -212,8 +213,9 @@ class Pages:
             "read_at": read_at,
             "assets": self._digest,
             "version": __version__,
+            "has_mlflow": self._has_mlflow,
         }
-        text = self._templates.get_template(template).render(frame | shown)
+        text = environment().get_template(template).render(frame | shown)
         headers = HEADERS | _NOT_KEPT | {"Mlspine-Read-At": read_at}
         data = text.encode("utf-8", "replace")
         if "gzip" in request.headers.get("accept-encoding", "") and len(data) > SMALL_BYTES:

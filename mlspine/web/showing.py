@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from mlspine.core.ids import SHORT_HASH, digest_bytes
+from mlspine.core.late import jinja2
 from mlspine.core.types import DriftReport, Effect, FeatureVerdict, Interval, Metric, ModelVersion
 from mlspine.monitoring.claims import EndpointStatus, Speed
 from mlspine.monitoring.drift import RANK
@@ -59,6 +59,7 @@ EFFECTS = {
 }
 
 
+@functools.cache
 def environment(folder: Path = HERE / "templates") -> jinja2.Environment:
     """The templates, everything in them escaped and made harmless."""
     made = jinja2.Environment(

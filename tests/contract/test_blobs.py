@@ -75,6 +75,34 @@ def test_a_file_is_copied_and_stays(blobs: BlobStore, tmp_path: Path) -> None:
     assert blobs.get("a/b") == b"x" * 3_000_000
 
 
+def test_an_adopted_file_becomes_the_blob_and_leaves_its_place(
+    open_blobs: Callable[[], BlobStore], blobs: BlobStore, tmp_path: Path
+) -> None:
+    for content in (b"x" * 6_000_000, b""):
+        draft = tmp_path / "draft.bin"
+        draft.write_bytes(content)
+        blobs.adopt("new folder/b", draft)
+        assert not draft.exists()
+        assert list(blobs.list()) == ["new folder/b"]
+        for store in (blobs, open_blobs()):
+            assert store.get("new folder/b") == content
+            assert Path(store.locate("new folder/b")).read_bytes() == content
+    blobs.delete("new folder/b")
+    with pytest.raises(NotFound):
+        blobs.get("new folder/b")
+
+
+def test_what_cannot_be_adopted_stays_where_it_is(blobs: BlobStore, tmp_path: Path) -> None:
+    draft = tmp_path / "draft.bin"
+    draft.write_bytes(b"x")
+    with pytest.raises(Invalid, match="cannot be a blob's key"):
+        blobs.adopt("../a", draft)
+    assert draft.read_bytes() == b"x"
+    with pytest.raises(FileNotFoundError):
+        blobs.adopt("a", tmp_path / "absent")
+    assert list(blobs.list()) == []
+
+
 def test_a_second_put_replaces_the_first_whole(blobs: BlobStore) -> None:
     blobs.put("a", b"long content")
     held = blobs.open("a")

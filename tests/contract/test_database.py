@@ -146,6 +146,13 @@ def test_text_sorts_and_compares_by_bytes(db: Database) -> None:
     assert db.read("select min(name) as least from item where name > :floor", floor="Z") == [{"least": "a"}]
 
 
+def test_like_tells_case_apart(db: Database) -> None:
+    for name in ("tree", "Tree", "É", "é"):
+        add(db, name)
+    found = {p: db.read("select name from item where name like :p", p=p) for p in ("T%", "%EE", "É")}
+    assert found == {"T%": [{"name": "Tree"}], "%EE": [], "É": [{"name": "É"}]}
+
+
 def test_colons_and_percent_signs_in_texts_comments_and_casts_are_no_parameters(db: Database) -> None:
     add(db, "100% :sure")
     rows = db.read(
@@ -226,6 +233,113 @@ def test_a_statement_that_failed_undoes_the_whole_even_when_it_was_caught(db: Da
     with pytest.raises(Conflict):
         change()
     assert names(db) == ["known"]
+
+
+# ---------------------------------------------------------------- parts that may fail alone
+
+
+def test_a_part_that_fails_alone_is_undone_and_the_rest_is_stored(db: Database) -> None:
+    with db.write() as tx:
+        add(db, "before")
+        with pytest.raises(FailedError), tx.attempt():  # noqa: PT012  the part is what fails
+            add(db, "inside")
+            assert names(db) == ["before", "inside"]
+            raise FailedError
+        assert names(db) == ["before"]
+        add(db, "after")
+    assert names(db) == ["after", "before"]
+
+
+def test_a_statement_that_fails_inside_a_part_undoes_that_part_alone(db: Database) -> None:
+    with db.write() as tx:
+        add(db, "a")
+        with pytest.raises(Conflict), tx.attempt():  # noqa: PT012  the part is what fails
+            add(db, "b")
+            add(db, "a")
+        add(db, "c")
+    assert names(db) == ["a", "c"]
+
+
+def test_a_failure_that_was_caught_inside_a_part_still_undoes_the_part(db: Database) -> None:
+    with db.write() as tx:
+        add(db, "a")
+        with pytest.raises(Conflict), tx.attempt():  # noqa: PT012  the part is what fails
+            add(db, "b")
+            with contextlib.suppress(Conflict):
+                add(db, "a")
+        add(db, "c")
+    assert names(db) == ["a", "c"]
+
+
+def test_parts_nest_and_the_inner_one_fails_alone_too(db: Database) -> None:
+    with db.write() as tx:
+        with tx.attempt():
+            add(db, "outer")
+            with pytest.raises(FailedError), tx.attempt():  # noqa: PT012  the part is what fails
+                add(db, "inner")
+                raise FailedError
+            add(db, "beside")
+        with pytest.raises(FailedError), tx.attempt():  # noqa: PT012  the part is what fails
+            with tx.attempt():
+                add(db, "kept by the inner part")
+            raise FailedError
+    assert names(db) == ["beside", "outer"]
+
+
+def test_a_failure_outside_the_parts_undoes_them_too(db: Database) -> None:
+    def change() -> None:
+        with db.write() as tx:
+            with tx.attempt():
+                add(db, "a")
+            with contextlib.suppress(FailedError), db.write():
+                raise FailedError
+            with tx.attempt():
+                add(db, "b")
+
+    with pytest.raises(FailedError):
+        change()
+    assert names(db) == []
+
+
+def test_many_parts_of_one_transaction_each_have_their_own_end(db: Database) -> None:
+    with db.write() as tx:
+        for number in range(50):
+            with contextlib.suppress(FailedError), tx.attempt():
+                add(db, f"{number:02}")
+                if number % 2:
+                    raise FailedError
+    assert names(db) == [f"{number:02}" for number in range(0, 50, 2)]
+
+
+# ---------------------------------------------------------------- synced or not
+
+
+def test_what_need_not_be_synced_is_stored_too(open_database: Callable[[], Database], db: Database) -> None:
+    with db.write(synced=False) as tx:
+        tx.execute("insert into item (name, size) values ('a', 1)")
+        with db.write(synced=False):
+            add_loosely(db, "b")
+    add(db, "c")
+    assert names(open_database()) == ["a", "b", "c"]
+
+
+def test_what_need_not_be_synced_may_join_what_must(db: Database) -> None:
+    with db.write():
+        add_loosely(db, "a")
+    assert names(db) == ["a"]
+
+
+def test_what_must_be_synced_may_not_join_what_need_not(db: Database) -> None:
+    with db.write(synced=False):
+        add_loosely(db, "a")
+        with pytest.raises(RuntimeError, match="make the outer one synced"):
+            add(db, "b")
+    assert names(db) == ["a"]
+
+
+def add_loosely(db: Database, name: str) -> None:
+    with db.write(synced=False) as tx:
+        tx.execute("insert into item (name, size) values (:name, 1)", name=name)
 
 
 def test_other_threads_do_not_see_or_join_an_open_transaction(db: Database) -> None:

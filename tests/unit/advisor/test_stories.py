@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mlspine.core.types import Actor
 from mlspine.retraining.renewal import retrain
 from tests.desk import free_port
 from tests.postgres import postgres_schema
@@ -67,6 +68,7 @@ def test_one_small_model_needs_labels_and_none_of_the_platform(make_world: MakeW
 def test_a_critical_model_on_one_machine_needs_supervision_and_redundancy_first(make_world: MakeWorld) -> None:
     world = make_world()
     world.ship("tumour", owner="maria@example.org", tier="high")
+    world.workspace.registry.approve("tumour:1", actor=Actor(name="board", kind="system"))
     world.serve("tumour")
     world.answer("tumour", at_ms=NOW_MS - 10 * MINUTE_MS, minutes=5, per_minute=30)
 

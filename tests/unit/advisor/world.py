@@ -29,11 +29,12 @@ from mlspine.core.columns import to_columns
 from mlspine.core.config import load_config
 from mlspine.core.ids import uuid7
 from mlspine.core.types import Actor, Endpoint, ModelVersion
+from mlspine.folder import create
 from mlspine.handover.card import FIELDS
 from mlspine.handover.drill import Drilled
 from mlspine.predictions.spool import Batch, SpoolWriter, encode_column, encode_columns
 from mlspine.registry.prepare import prepare
-from mlspine.workspace import Workspace, create
+from mlspine.workspace import Workspace
 from tests.desk import free_port
 
 NOW_MS = 1_772_452_800_000  # 2026-03-02 12:00 UTC

@@ -45,6 +45,41 @@ def test_a_disk_that_takes_nothing_leaves_the_old_blob(
     assert not any((tmp_path / ".drafts").iterdir())
 
 
+def test_a_file_that_cannot_be_brought_to_disk_is_not_adopted_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = FileBlobStore(tmp_path / "blobs")
+    (tmp_path / "draft").write_bytes(b"new")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(Unavailable, match="no space left"):
+            blobs.adopt("a", tmp_path / "draft")
+    assert list(blobs.list()) == []
+    assert (tmp_path / "draft").read_bytes() == b"new"
+
+
+def test_a_file_of_another_disk_is_adopted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs = FileBlobStore(tmp_path / "blobs")
+    draft = tmp_path / "elsewhere" / "draft"
+    draft.parent.mkdir()
+    draft.write_bytes(b"far away")
+    replace = Path.replace
+
+    def between_disks(path: Path, target: Path) -> Path:
+        if path == draft:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", between_disks)
+    blobs.adopt("a", draft)
+    assert blobs.get("a") == b"far away"
+    assert not draft.exists()
+
+
 def test_a_key_inside_another_blob_is_refused(tmp_path: Path) -> None:
     blobs = FileBlobStore(tmp_path)
     blobs.put("a", b"")

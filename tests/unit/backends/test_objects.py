@@ -48,6 +48,16 @@ def test_two_places_of_one_bucket_are_apart(tmp_path: Path) -> None:
         assert list(other.list()) == []
 
 
+def test_an_adopted_file_takes_no_room_in_the_cache_until_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "draft").write_bytes(b"model")
+    with s3_bucket() as (url, endpoint):
+        blobs = opened(tmp_path, url, endpoint)
+        blobs.put("a", b"old")
+        blobs.adopt("a", tmp_path / "draft")
+        assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
+        assert Path(blobs.locate("a")).read_bytes() == b"model"
+
+
 def test_a_large_file_goes_in_parts_and_comes_back_whole(tmp_path: Path) -> None:
     source = tmp_path / "large.bin"
     source.write_bytes(bytes(range(256)) * 50_000)

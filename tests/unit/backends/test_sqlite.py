@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -68,6 +69,29 @@ def test_a_full_disk_stores_nothing_and_says_so(db: SqliteDatabase, tmp_path: Pa
     insert(db, "after")
     names = [row["name"] for row in db.read("select name from item where name not like 'filler%' order by name")]
     assert names == ["after", "before"]
+
+
+def test_nothing_is_stored_after_sqlite_undid_a_transaction_by_itself(db: SqliteDatabase) -> None:
+    """As it may on a full disk; here a trigger makes it. What came next would be stored by itself, at once."""
+    with db.write() as tx:
+        tx.execute("create table note (word text)")
+        tx.execute(
+            "create trigger undo before insert on note when new.word = 'undo'"
+            " begin select raise(rollback, 'undone'); end"
+        )
+
+    def change() -> None:
+        with db.write() as tx:
+            for word in ("a", "undo", "b"):
+                with contextlib.suppress(sqlite3.IntegrityError), tx.attempt():
+                    tx.execute("insert into note (word) values (:word)", word=word)
+
+    with pytest.raises(sqlite3.IntegrityError, match="undone"):
+        change()
+    assert db.read("select word from note") == []
+    with db.write() as tx:
+        tx.execute("insert into note (word) values ('c')")
+    assert db.read("select word from note") == [{"word": "c"}]
 
 
 def test_a_store_that_may_not_be_written_is_denied_with_the_command(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from mlspine.core.errors import FAMILY, MlspineError, closest
+from mlspine.core.errors import FAMILY, AlreadyExists, MlspineError, closest
 
 
 def test_the_text_is_message_details_and_hint_on_lines_of_their_own() -> None:
@@ -28,6 +28,7 @@ def test_statuses_are_those_of_the_drawn_tree_and_exit_codes_differ() -> None:
     assert statuses == {
         "not_found": 404,
         "conflict": 409,
+        "already_exists": 409,
         "invalid": 422,
         "denied": 403,
         "unidentified": 401,
@@ -35,7 +36,7 @@ def test_statuses_are_those_of_the_drawn_tree_and_exit_codes_differ() -> None:
         "missing_extra": 501,
         "corrupt": 500,
     }
-    exit_codes = [kind.exit_code for kind in FAMILY.values()]
+    exit_codes = [kind.exit_code for kind in FAMILY.values() if kind is not AlreadyExists]  # which is a conflict
     assert len(set(exit_codes)) == len(exit_codes)
     assert not {0, 1} & set(exit_codes)
 

@@ -79,13 +79,15 @@ def test_a_name_that_is_a_route_is_refused_with_another(name: str) -> None:
         ("churn", ModelRef("churn", "name")),
         ("churn:3", ModelRef("churn", "version", version=3)),
         ("churn@champion", ModelRef("churn", "alias", alias="champion")),
+        ("Churn, June@champion", ModelRef("Churn, June", "alias", alias="champion")),
+        ("ann@home:3", ModelRef("ann@home", "version", version=3)),
     ],
 )
 def test_references_read_in_three_forms(text: str, expected: ModelRef) -> None:
     assert parse_model_ref(text) == expected
 
 
-@pytest.mark.parametrize("text", ["churn:", "churn:0", "churn:x", "churn:-1", "churn@", "@a", ":1", "a b:1"])
+@pytest.mark.parametrize("text", ["churn:", "churn:0", "churn:x", "churn:-1", "churn@", "@a", ":1", "a/b:1"])
 def test_other_references_are_refused(text: str) -> None:
     with pytest.raises(Invalid):
         parse_model_ref(text)

@@ -33,14 +33,17 @@ def ask(
     token: str = "",
     host: str = "127.0.0.1:8081",
     peer: str = "127.0.0.1",
+    query: str | None = None,
     **headers: str,
 ) -> Reply:
-    """One request; headers by keyword, with underscores for dashes."""
+    """One request; headers by keyword, with underscores for dashes. query: where the path may hold a "?" of its own."""
     data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     given = {"host": host, **{name.replace("_", "-"): value for name, value in headers.items()}}
     if token:
         given["authorization"] = f"Bearer {token}"
-    bare, _, query = path.partition("?")
+    bare = path
+    if query is None:
+        bare, _, query = path.partition("?")
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -61,7 +64,13 @@ def ask(
 async def _run(app: ASGIApp, scope: dict[str, Any], data: bytes) -> Reply:
     sent: list[Message] = []
 
+    received = False
+
     async def receive() -> Message:
+        nonlocal received
+        if received:
+            await asyncio.Event().wait()  # the caller stays until it is answered, and says no more
+        received = True
         return {"type": "http.request", "body": data, "more_body": False}
 
     async def send(message: Message) -> None:

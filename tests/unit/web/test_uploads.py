@@ -173,7 +173,7 @@ def test_a_hostile_pickle_is_stored_listed_and_never_opened(
         ("registry/get", {"model": "bomb", "version": 1}),
         ("status/read", {}),
         ("deployment/serve", {"ref": "bomb:1"}),
-        ("registry/set_alias", {"model": "bomb", "alias": "champion", "version": 1}),
+        ("moves/set_alias", {"name": "bomb", "alias": "champion", "version": 1}),
     ):
         assert ask(app, "POST", f"/api/{path}", body, token=OWN).status in (200, 403), path
 
