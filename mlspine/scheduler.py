@@ -23,6 +23,7 @@ SUPERVISE_EVERY_S = 0.2
 CHECK_EVERY_S = 5.0
 HEALTH_EVERY_S = 10.0
 HOUSEKEEP_EVERY_S = 3600.0
+TELL_EVERY_S = 10.0
 COLLECT_EVERY_S = 86_400.0
 METER_EVERY_S = 60.0
 SCHEDULES_EVERY_S = 2.0
@@ -114,6 +115,7 @@ class Scheduler:
             Task("schedules", SCHEDULES_EVERY_S, workspace.feeds.run_due),
             Task("health", HEALTH_EVERY_S, self._watch_health, everywhere=True),
             Task("housekeep", HOUSEKEEP_EVERY_S, workspace.predictions.housekeep),
+            Task("tell registries", TELL_EVERY_S, workspace.attached.tell, apart=True),
             Task("collect files", COLLECT_EVERY_S, workspace.artifacts.collect, apart=True),
             Task("meter", METER_EVERY_S, workspace.advisor.meter, everywhere=True),
             Task("note parts", HOUSEKEEP_EVERY_S, workspace.advisor.note),

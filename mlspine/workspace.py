@@ -24,6 +24,7 @@ from mlspine.folder import RELEASES, base_plan, create, locate, running_options
 from mlspine.governance.service import Governance
 from mlspine.governance.tokens import Tokens
 from mlspine.handover.service import Handover
+from mlspine.interop.attached import Attached
 from mlspine.machines.identity import bind
 from mlspine.machines.service import Machines
 from mlspine.monitoring.service import Monitoring
@@ -52,6 +53,7 @@ class Services:
     models: LoggedModels
     runs: RunReader
     registry: Registry
+    attached: Attached
     catalogue: Catalogue
     lineage: Lineage
     upkeep: Upkeep
@@ -74,6 +76,7 @@ ROOMS: dict[str, type] = {
     "tracking": Tracking,
     "runs": RunReader,
     "registry": Registry,
+    "attached": Attached,
     "catalogue": Catalogue,
     "lineage": Lineage,
     "upkeep": Upkeep,
@@ -149,6 +152,7 @@ class Workspace(Services):
             governance=self.governance,
         )
         self.upkeep = Upkeep(db=self.db, artifacts=self.artifacts, governance=self.governance, clock=clock)
+        self.attached = Attached(db=self.db, registry=self.registry, governance=self.governance)
         self.deployment = Deployment(
             db=self.db,
             registry=self.registry,

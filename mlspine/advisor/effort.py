@@ -39,6 +39,7 @@ CONCEPTS: dict[str, tuple[str, ...]] = {
     "gate": ("gate",),
     "service": ("service manager",),
     "export": ("container image",),
+    "import": (),
     "look": (),
     "tokens": ("token",),
     "login": ("token",),

@@ -12,6 +12,7 @@ from mlspine.core.ids import SHORT_HASH
 
 if TYPE_CHECKING:
     from mlspine.core.types import ModelVersion
+    from mlspine.interop.attach import FetchedModel
 
 
 @click.command()
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--tier", type=click.Choice(["low", "medium", "high"]), default="low", show_default=True)
 @click.option("--message", "-m", help="Kept with the version.")
 @click.option("--trust", is_flag=True, help="The file may run code when loaded, and you vouch for it.")
+@click.option("--registry-uri", metavar="URL", help="The MLflow server that models:/... is taken from; it stays there.")
 @click.option("--explain", is_flag=True, help="Say more about what was captured.")
 @render.json_option
 def ship(
@@ -51,25 +53,30 @@ def ship(
     tier: str,
     message: str | None,
     trust: bool,
+    registry_uri: str | None,
     explain: bool,
     as_json: bool,
 ) -> None:
     """Turn FILE, a fitted model in a joblib or pickle file or an MLflow model directory, into a release.
 
     FILE may be models:/NAME/VERSION, a version that an MLflow client registered: it is filled in with what it
-    lacks, and keeps its number.
+    lacks, and keeps its number. With --registry-uri it is taken from another MLflow server, which is told as tags
+    what becomes of it here: stage, release, verdict.
 
     \b
     Examples:
       mlspine ship model.joblib --name churn --data train.parquet --target churned --trust
       mlspine ship models:/churn/3 --data train.parquet --target churned --trust
+      mlspine ship models:/churn@champion --registry-uri http://127.0.0.1:5000 --data train.parquet --trust
     """
     from mlspine import api
     from mlspine.core.ids import check_name
     from mlspine.registry.account import shipped_text
     from mlspine.registry.files import load_model_file, load_table, split_target
 
-    registered = str(file).startswith("models:/")
+    taken = _take(str(file), registry_uri) if registry_uri else None
+    registered = taken is None and str(file).startswith("models:/")
+    name = name or (taken.name if taken else None)
     if not registered:
         if name is None:
             raise click.UsageError("a model needs a name: --name churn")
@@ -77,7 +84,7 @@ def ship(
     X, y = split_target(load_table(data), target, data)
     held = split_target(load_table(holdout), target, holdout) if holdout else None
     version = api.ship(
-        str(file) if registered else load_model_file(file, trust=trust),
+        str(file) if registered else load_model_file(taken.folder if taken else file, trust=trust),
         X,
         y,
         name=name or "",
@@ -91,10 +98,41 @@ def ship(
         tier=tier,  # type: ignore[arg-type]  # click's Choice has already limited it to Tier
         message=message,
         trust=trust,
-        origin=str(file),
+        origin=f"{file} at {taken.registry}" if taken else str(file),
         quiet=True,
     )
+    if taken is not None:
+        _attach(version, taken)
     render.emit(version, as_json=as_json, text=lambda: shipped_text(version, saved_in=_saved_in(), explain=explain))
+
+
+def _take(uri: str, registry_uri: str) -> FetchedModel:
+    """Bring a model's files from another registry, into a folder that goes when the command ends."""
+    import tempfile
+
+    from mlspine.interop.attach import fetch_model
+
+    folder = click.get_current_context().with_resource(tempfile.TemporaryDirectory(prefix="mlspine-"))
+    click.echo(f"taking {uri} from {registry_uri.rpartition('@')[2]}", err=True)
+    return fetch_model(uri, registry_uri, Path(folder) / "model")
+
+
+def _attach(version: ModelVersion, taken: FetchedModel) -> None:
+    from mlspine.control import connect
+    from mlspine.folder import this_actor
+
+    attached = connect().attached.attach(
+        version.model,
+        version.version,
+        registry=taken.registry,
+        foreign_name=taken.name,
+        foreign_version=taken.version,
+        actor=this_actor(),
+    )
+    told = (
+        f"could not be told yet: {attached.problem}" if attached.problem else "is told its stage, release and verdict"
+    )
+    click.echo(f"{taken.registry} {told}", err=True)
 
 
 class ModelsGroup(click.Group):

@@ -25,14 +25,19 @@ _URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[\w-]+)|/(?P<version>
 _STAGES = {"none": "None", "staging": "Staging", "production": "Production", "archived": "Archived"}
 
 
-class FetchedModel(Struct, frozen=True, kw_only=True):
-    """A model version of another registry, and the folder its files were put in. registry: its URL, nothing secret."""
+class ForeignVersion(Struct, frozen=True, kw_only=True):
+    """A model version of another registry. registry: its URL, nothing secret in it."""
 
     name: str
     version: int
+    registry: str
+
+
+class FetchedModel(ForeignVersion, frozen=True, kw_only=True):
+    """One whose files were put in a folder."""
+
     run_id: str
     folder: Path
-    registry: str
 
 
 def fetch_model(uri: str, registry_uri: str, folder: Path) -> FetchedModel:
@@ -55,15 +60,15 @@ def fetch_model(uri: str, registry_uri: str, folder: Path) -> FetchedModel:
     return FetchedModel(name=name, version=number, run_id=version.run_id, folder=folder, registry=connection.url)
 
 
-def write_back(fetched: FetchedModel, tags: Mapping[str, str], *, registry_uri: str = "") -> None:
+def write_back(taken: ForeignVersion, tags: Mapping[str, str], *, registry_uri: str = "") -> None:
     """Set tags on the version a model was taken from, such as STAGE_TAG, RELEASE_TAG and VERDICT_TAG.
 
     registry_uri: as given to `fetch_model`, when name and password are in it. May be done twice.
     """
-    connection = Connection(registry_uri or fetched.registry)
+    connection = Connection(registry_uri or taken.registry)
     try:
         for key, value in tags.items():
-            Target(connection).set_version_tag(fetched.name, fetched.version, key, value)
+            Target(connection).set_version_tag(taken.name, taken.version, key, value)
     finally:
         connection.close()
 

@@ -28,6 +28,7 @@ from mlspine.tracking.logged_model import VERSIONS_TAG
 from mlspine.tracking.models import LoggedModels
 from mlspine.tracking.service import Tracking
 
+LATEST = "latest"  # what clients say for the greatest version; no alias may be called so
 RELEASES = "releases"  # where releases lie among the artifacts once a client asked for one
 VERDICTS_READ = 1_000
 
@@ -142,20 +143,21 @@ class Catalogue:
         with self._db.write() as tx:
             self._row(name)
             listing.set_model_tag(tx, name, key, value)
-            listing.touch_model(tx, name, self._clock())
 
     def delete_tag(self, name: str, key: str) -> None:
         """Gone afterwards, whether or not it was there."""
         with self._db.write() as tx:
             self._row(name)
             listing.delete_model_tag(tx, name, key)
-            listing.touch_model(tx, name, self._clock())
 
     def rename(self, name: str, to: str, *, actor: Actor) -> RegisteredModel:
-        """Another name for a model with all it has; evidence and approvals follow. Ledger: under both names."""
+        """Another name for a model with all it has; evidence and approvals follow. Ledger: under both names.
+        Its own name again changes nothing."""
         check_model_name(to)
         with self._db.write() as tx:
             self._row(name)
+            if to == name:
+                return self.model(name)
             if listing.find_model(self._db, to):
                 raise _taken(to)
             listing.rename_model(tx, name, to, self._clock())
@@ -252,7 +254,10 @@ class Catalogue:
         return tuple(each for each in self.model(name).latest if not wanted or each.version.stage in wanted)
 
     def by_alias(self, name: str, alias: str) -> Entry | None:
-        """The version an alias names, None when there is no such alias."""
+        """The version an alias names, the greatest one for "latest"; None when there is no such alias."""
+        self._row(name)
+        if alias.lower() == LATEST:
+            return max(self.latest(name), key=lambda each: each.version.version, default=None)
         number = store.aliases(self._db, name).get(alias)
         return self.entry(name, number) if number else None
 
@@ -268,14 +273,12 @@ class Catalogue:
         with self._db.write() as tx:
             self.entry(name, version)
             listing.set_version_tag(tx, name, version, key, value)
-            listing.touch_version(tx, name, version, self._clock())
 
     def delete_version_tag(self, name: str, version: int, key: str) -> None:
         """Gone afterwards, whether or not it was there."""
         with self._db.write() as tx:
             self.entry(name, version)
             listing.delete_version_tag(tx, name, version, key)
-            listing.touch_version(tx, name, version, self._clock())
 
     def delete_version(self, name: str, version: int, *, actor: Actor) -> None:
         """Remove a version with its tags and aliases; its number is never given again. One ledger line."""
@@ -311,8 +314,9 @@ class Catalogue:
         elif which.isascii() and which.isdigit():
             found = self.entry(name, int(which[:18]))
         else:
-            newest = self.latest(name, [] if which.lower() == "latest" else [which])
-            found = max(newest, key=lambda each: each.version.version, default=None)
+            found = (
+                self.by_alias(name, which) if which.lower() == LATEST else next(iter(self.latest(name, [which])), None)
+            )
         if found is None:
             raise NotFound(f"models:/{name} has no version {which!r}", hint=f"mlspine models {name}")
         whole = store.find_version(self._db, name, found.version.version, self._releases_dir)
@@ -329,6 +333,7 @@ class Catalogue:
     def _row(self, name: str) -> Row:
         row = listing.find_model(self._db, name)
         if row is None:
+            check_model_name(name)
             near = closest(name, store.model_names(self._db))
             hint = f"did you mean {near!r}?" if near else "see what there is: mlspine models"
             raise NotFound(f"Registered Model with name={name} not found", hint=hint)

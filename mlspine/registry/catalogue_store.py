@@ -88,11 +88,11 @@ def aliases(db: Database, names: Sequence[str]) -> dict[str, dict[str, int]]:
 
 
 def latest(db: Database, names: Sequence[str]) -> list[Row]:
-    """The greatest version of each stage of some models."""
-    newest = (
-        " and v.version = (select max(n.version) from model_version n where n.model = v.model and n.stage = v.stage)"
-    )
-    return _of_models(db, f"{LISTED} from model_version v", names, "v.model, v.version", column="v.model", more=newest)
+    """The greatest version of each stage of some models, the stages in the order of their first versions."""
+    alike = "model_version n where n.model = v.model and n.stage = v.stage"
+    newest = f" and v.version = (select max(n.version) from {alike})"
+    order = f"v.model, (select min(n.version) from {alike})"
+    return _of_models(db, f"{LISTED} from model_version v", names, order, column="v.model", more=newest)
 
 
 # ---------------------------------------------------------------- versions
@@ -105,15 +105,6 @@ def describe_version(tx: Transaction, model: str, version: int, description: str
         model=model,
         version=version,
         description=description,
-        at_ms=at_ms,
-    )
-
-
-def touch_version(tx: Transaction, model: str, version: int, at_ms: int) -> int:
-    return tx.execute(
-        "update model_version set updated_at_ms = :at_ms where model = :model and version = :version",
-        model=model,
-        version=version,
         at_ms=at_ms,
     )
 

@@ -15,7 +15,6 @@ from mlspine.core.ids import check_model_name
 
 ARTIFACTS = "mlflow-artifacts:/"
 _LOGGED_MODEL = re.compile(r"m-[0-9a-f]{32}\Z")
-_PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
 
 
 class Source(NamedTuple):
@@ -39,6 +38,8 @@ def parse_source(text: str) -> Source:
     if scheme in ("", "file") or len(scheme) == 1:
         raise refused(text, "a path of the server is not taken; log the model, then register it")
     _refuse_leaving(text)
+    if scheme in ("http", "https"):
+        raise refused(text, f"an address of a server is not taken; name it as {ARTIFACTS}PATH or where it is stored")
     if scheme == "models":
         return _models(text)
     if scheme == "runs":
@@ -48,7 +49,7 @@ def parse_source(text: str) -> Source:
         return Source("run", text, run_id, path)
     if scheme == "mlflow-artifacts" and not urllib.parse.urlsplit(text).netloc:
         return Source("artifacts", text)
-    if scheme == "mlflow-artifacts" or _PROXY in text:
+    if scheme == "mlflow-artifacts":
         raise refused(text, f"name it by the run or logged model that holds it, or as {ARTIFACTS}PATH")
     return Source("elsewhere", text)
 

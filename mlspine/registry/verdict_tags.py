@@ -16,8 +16,9 @@ def verdict_of(version: ModelVersion, evidence: Sequence[Evidence]) -> Evidence 
 
 
 def said_tags(version: ModelVersion, verdict: Evidence | None) -> dict[str, str]:
-    """Its release, what it lacks, and the gate's verdict with its numbers."""
-    said = {"mlspine.release": version.release_hash, "mlspine.missing": "\n".join(version.missing)}
+    """Its release, what it lacks in short, and the gate's verdict with its numbers."""
+    lacking = ", ".join(gap.partition(":")[0] for gap in version.missing)
+    said = {"mlspine.release": version.release_hash, "mlspine.missing": lacking}
     if verdict is not None:
         said |= _verdict(verdict.document)
     return {key: value for key, value in said.items() if value}

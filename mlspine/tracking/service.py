@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -336,7 +337,7 @@ class Tracking:
             no = self._active(run_id)["no"]
             before = store.tags_of(self._db, [no]).get(no, {}).get(LOGGED_MODELS_TAG, "[]")
             history = [*msgspec.json.decode(before, type=list[dict[str, Any]]), dict(model)]
-            store.set_tag(tx, no, LOGGED_MODELS_TAG, msgspec.json.encode(history).decode())
+            store.set_tag(tx, no, LOGGED_MODELS_TAG, json.dumps(history))  # spaced as there
 
     def datasets_in(self, experiment_ids: Sequence[int], *, limit: int) -> list[Row]:
         """Datasets that runs of some experiments used: experiment_id, name, digest, context."""

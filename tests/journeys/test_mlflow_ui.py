@@ -120,8 +120,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             logged = desk.run([str(python), "-W", "ignore", "-c", LOG], check=True)
             told = next(line for line in logged.out.splitlines() if line.startswith('{"runs"'))
             pages = Pages(desk, driver, **json.loads(told))
-            pages.open("/experiments", "tumours", workflowType="machine_learning")  # which the pages then remember
-            driver.find_element("css selector", ASSISTANT_CLOSE).click()  # this too; it covers a quarter of each page
+            pages.open("/experiments", "tumours")
+            driver.find_element("css selector", ASSISTANT_CLOSE).click()  # it covers a quarter of every page
             yield pages
         finally:
             desk.mlspine("down", check=False)
@@ -154,7 +154,8 @@ def test_a_search_is_answered_by_our_filters(pages: Pages) -> None:
 
 
 def test_the_charts_draw_every_step_sampled(pages: Pages) -> None:
-    pages.open("/experiments/1/runs", "loss", "accuracy", "C=0.01", compareRunsMode="CHART", searchFilter="")
+    chosen = {"compareRunsMode": "CHART", "searchFilter": "", "workflowType": "machine_learning"}
+    pages.open("/experiments/1/runs", "loss", "accuracy", "C=0.01", **chosen)
     pages.until_drawn(".scatterlayer .js-line")
     if os.environ.get("MLSPINE_PICTURES"):
         look_as(pages.driver, width=1280, height=720)
@@ -220,5 +221,4 @@ def test_the_links_that_clients_print_lead_to_the_run(pages: Pages) -> None:
     pages.driver.get(f"http://127.0.0.1:{pages.desk.control_port}/#/experiments/1/runs/{pages.runs[1]}")
     pages.until("C=1.0", "0.9375")
     assert urllib.parse.urlsplit(pages.driver.current_url).path == "/mlflow/"
-    # The page that led there said 401: nobody signed in at it.
-    pages.driver.get_log("browser")
+    pages.driver.get_log("browser")  # the page that led there said 401: nobody signed in at it

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, openapi
+from schemathesis.schemas import APIOperation
 from starlette.types import ASGIApp
 
 import mlspine.workspace
@@ -33,8 +34,8 @@ JSON = "application/json"
 AT = "/api/2.0/mlflow"
 FILES = "/api/2.0/mlflow-artifacts"
 FUZZ = os.environ.get("MLSPINE_FUZZ")
-MANY = int(FUZZ or 40)
-FEW = int(FUZZ or 5)
+MANY = int(FUZZ or 120)
+FEW = int(FUZZ or 10)
 # In every text of a request, and in nothing else: an SQL text that holds it was put together from a request.
 MARK = "Zq9"
 NUMBER = 481_516_234_2
@@ -111,7 +112,7 @@ def _filled(world: World) -> World:
     )
     world.post("/registered-models/create", name=MARK)
     model = world.post("/logged-models", experiment_id=experiment, name="lm", source_run_id=run)["model"]["info"]
-    world.post("/model-versions/create", name=MARK, source=model["artifact_uri"], run_id=run)
+    world.post("/model-versions/create", name=MARK, source=model["artifact_uri"], model_id=model["model_id"])
     return world._replace(
         known={
             "experiment_id": [experiment, "0"],
@@ -166,22 +167,26 @@ def _with_known(case: Case, known: dict[str, list[str]], pick: int) -> None:
 
 def test_no_request_the_document_describes_is_answered_500(world: World) -> None:
     """Every route of the MLflow wire and of /api/<room>/<method>, with what its schema allows."""
-    operations = [each.ok() for each in openapi.from_dict(_document(world.app)).get_all_operations()]
-    assert len(operations) > 150
+    document = _document(world.app)
+    operations = [each.ok() for each in openapi.from_dict(document).get_all_operations()]
+    assert len(operations) == sum(len(ways) for ways in document["paths"].values())
     for operation in operations:
+        _try(world, operation)
 
-        @tried(FEW)
-        @given(case=operation.as_strategy(), pick=st.integers(0, 5))
-        def answered(case: Case, pick: int) -> None:
-            _with_known(case, world.known, pick)
-            path = case.path
-            for name, value in (case.path_parameters or {}).items():
-                path = path.replace(f"{{{name}}}", urllib.parse.unquote(str(value)))
-            body = case.body if isinstance(case.body, dict | list | str | int) else None
-            query = urllib.parse.urlencode(case.query or {}, doseq=True)
-            never_500(world.send(case.method, path, body, query=query), case.method, path, case.query, body)
 
-        answered()
+def _try(world: World, operation: APIOperation[Any, Any, Any, Any]) -> None:
+    @tried(FEW)
+    @given(case=operation.as_strategy(), pick=st.integers(0, 5))
+    def answered(case: Case, pick: int) -> None:
+        _with_known(case, world.known, pick)
+        path = case.path
+        for name, value in (case.path_parameters or {}).items():
+            path = path.replace(f"{{{name}}}", urllib.parse.unquote(str(value)))
+        body = case.body if isinstance(case.body, dict | list | str | int) else None
+        query = urllib.parse.urlencode(case.query or {}, doseq=True)
+        never_500(world.send(case.method, path, body, query=query), case.method, path, case.query, body)
+
+    answered()
 
 
 ANY_JSON = st.recursive(
@@ -193,24 +198,20 @@ ANY_JSON = st.recursive(
 
 def test_no_field_of_a_wrong_type_is_answered_500(world: World) -> None:
     document = _document(world.app)
-    wired = [(path, method) for path, ways in document["paths"].items() for method in ways if "mlflow" in path]
-    for path, method in wired:
-        names = _fields(document, path, method)
+    for path, ways in document["paths"].items():
+        for method in ways if "mlflow" in path else ():
+            where = path.replace("{model_id}", world.known["model_id"][0]).replace("{tag_key}", MARK)
+            _try_types(world, method.upper(), where, _fields(document, path, method))
 
-        @tried(FEW)
-        @given(body=st.dictionaries(st.sampled_from(names or ["x"]), ANY_JSON, max_size=6) | ANY_JSON, data=st.data())
-        def answered(body: Any, data: st.DataObject) -> None:
-            where = path
-            for name in ("model_id", "tag_key"):
-                where = where.replace(f"{{{name}}}", data.draw(st.sampled_from(world.known.get(name, ["x"]))))
-            if method == "get":
-                query = urllib.parse.urlencode(body if isinstance(body, dict) else {"x": body}, doseq=True)
-                never_500(world.send("GET", where, query=query), where, query)
-            else:
-                sent = json.dumps(body).encode("utf-8", "surrogatepass")
-                never_500(world.send(method.upper(), where, sent), method, where, sent)
 
-        answered()
+def _try_types(world: World, method: str, path: str, fields: list[str]) -> None:
+    @tried(FEW)
+    @given(st.dictionaries(st.sampled_from(fields or ["x"]), ANY_JSON, max_size=6) | ANY_JSON)
+    def answered(body: Any) -> None:
+        asked = body if isinstance(body, dict) or method != "GET" else {"x": body}
+        never_500(_ask(world, method, path, asked), method, path, asked)
+
+    answered()
 
 
 def _fields(document: dict[str, Any], path: str, method: str) -> list[str]:
@@ -225,24 +226,16 @@ def _fields(document: dict[str, Any], path: str, method: str) -> list[str]:
 
 HOSTILE = (
     *(f"{MARK}'; drop table run; --", f'{MARK}"', f"{MARK}`", f"{MARK}\\", f"{MARK}%_", f"{MARK}\0", f"{MARK}\n"),
-    *(
-        f":{MARK}",
-        f"${{{MARK}}}",
-        f"{MARK}' or '1'='1",
-        f"{MARK}/../..",
-        f"../{MARK}",
-        f"{MARK}" * 300,
-        f"{MARK}\ud800",
-    ),
+    *(f":{MARK}", f"${{{MARK}}}", f"{MARK}' or '1'='1", f"{MARK}/../..", f"../{MARK}", MARK * 300, f"{MARK}\ud800"),
     *(f"{MARK}\u202e", f"%2e%2e%2f{MARK}", f"{MARK}?", f"{MARK}#", f"{MARK}//{MARK}", f"/{MARK}", f"{MARK};"),
 )
 hostile = st.sampled_from(HOSTILE) | st.text(max_size=12).map(lambda text: MARK + text)
-WORDS = (
-    "metrics. params. tags. attributes. attribute. dataset. run_id status name start_time experiment_id version_number "
-    "creation_time source_path model_id `b` \"b\" 'b' ( ) , . = != <> < <= > >= LIKE ILIKE IN NOT IS NULL AND OR ASC DESC "
-    "1 -2.5 1e999 nan 9223372036854775808"
-).split()
-word = st.sampled_from(WORDS) | hostile | hostile.map(lambda text: f"'{text}'") | st.just(str(NUMBER))
+WORDS = """
+    metrics. params. tags. attributes. attribute. dataset. run_id status name start_time experiment_id version_number
+    creation_time source_path model_id `b` "b" 'b' ( ) , . = != <> < <= > >= LIKE ILIKE IN NOT IS NULL AND OR ASC DESC
+    1 -2.5 1e999 nan 9223372036854775808
+"""
+word = st.sampled_from(WORDS.split()) | hostile | hostile.map(lambda text: f"'{text}'") | st.just(str(NUMBER))
 sentence = st.lists(word, max_size=8).map(" ".join)
 condition = st.builds(
     lambda field, key, sign, value: f"{field}{key} {sign} {value}",
@@ -276,9 +269,9 @@ def test_no_search_is_answered_500_and_none_of_its_words_reaches_the_parser_of_t
 
     @tried(MANY)
     @given(search, st.lists(order, max_size=2), st.none() | token, st.none() | st.integers(-3, 60_000))
-    def answered(filter: str, order_by: list[str], page_token: str | None, max_results: int | None) -> None:
+    def answered(words: str, order_by: list[str], page_token: str | None, max_results: int | None) -> None:
         known = world.known["experiment_id"]
-        asked = {"filter": filter, "order_by": order_by, "page_token": page_token, "max_results": max_results}
+        asked = {"filter": words, "order_by": order_by, "page_token": page_token, "max_results": max_results}
         asked |= {"experiment_ids": known} if path in ("/runs/search", "/logged-models/search") else {}
         reply = _ask(world, method, AT + path, {key: value for key, value in asked.items() if value is not None})
         good.add(reply.status)
@@ -323,18 +316,17 @@ TEXTS = (
 )
 
 
-def test_no_id_name_or_text_is_answered_500_or_reaches_the_parser_of_the_store(world: World) -> None:
-    for method, path, fields in TEXTS:
+@pytest.mark.parametrize(("method", "path", "fields"), TEXTS)
+def test_no_id_name_or_text_is_answered_500_or_reaches_the_parser_of_the_store(
+    world: World, method: str, path: str, fields: tuple[str, ...]
+) -> None:
+    @tried(max(FEW, MANY // 3))
+    @given(st.fixed_dictionaries({name: st.sampled_from(world.known.get(name, [MARK])) | hostile for name in fields}))
+    def answered(asked: dict[str, str]) -> None:
+        never_500(_ask(world, method, AT + path, asked), method, path, asked)
+        _clean(world)
 
-        @tried(max(FEW, MANY // 3))
-        @given(
-            st.fixed_dictionaries({name: st.sampled_from(world.known.get(name, [MARK])) | hostile for name in fields})
-        )
-        def answered(asked: dict[str, str]) -> None:
-            never_500(_ask(world, method, AT + path, asked), method, path, asked)
-            _clean(world)
-
-        answered()
+    answered()
 
 
 def test_no_path_of_a_file_is_answered_500_or_leaves_the_store(world: World, tmp_path: Path) -> None:
@@ -363,38 +355,23 @@ def test_no_path_of_a_file_is_answered_500_or_leaves_the_store(world: World, tmp
     assert {each for each in here.rglob("*") if ".mlspine" not in each.parts} == before
 
 
+PIECES = """
+    { } ( ) query mutation mlflowGetRun mlflowSearchRuns input: $a run info data apiError ... on fragment @skip " runId :
+    ! [ ] 1e999 null #
+"""
+QUESTIONS = (
+    "query Q($data: MlflowGetRunInput!) { mlflowGetRun(input: $data) { run { info { runId } } } }",
+    "mutation M($data: MlflowSearchRunsInput!) { mlflowSearchRuns(input: $data) { runs { info { runId } } } }",
+)
+
+
 def test_no_graphql_question_is_answered_500(world: World) -> None:
-    piece = st.sampled_from(
-        [
-            "{",
-            "}",
-            "(",
-            ")",
-            "query",
-            "mutation",
-            "mlflowGetRun",
-            "mlflowSearchRuns",
-            "input:",
-            "$a",
-            "run",
-            "info",
-            "data",
-        ]
-        + ["apiError", "...", "on", "fragment", "@skip", '"', '"""', "runId", ":", "!", "[", "]", "1e999", "null", "#"]
-    )
-    whole = st.sampled_from(
-        [
-            "query Q($data: MlflowGetRunInput!) { mlflowGetRun(input: $data) { run { info { runId } } } }",
-            "mutation M($data: MlflowSearchRunsInput!) { mlflowSearchRuns(input: $data) { runs { info { runId } } } }",
-        ]
-    )
+    pieces = st.lists(st.sampled_from(PIECES.split()) | hostile, max_size=20).map(" ".join)
 
     @tried(MANY)
-    @given(
-        whole | st.lists(piece | hostile, max_size=20).map(" ".join), st.dictionaries(st.just("data"), ANY_JSON), search
-    )
-    def answered(query: str, variables: dict[str, Any], filter: str) -> None:
-        for data in (variables, {"data": {"runId": filter, "filter": filter, "experimentIds": ["0"]}}):
+    @given(st.sampled_from(QUESTIONS) | pieces, st.dictionaries(st.just("data"), ANY_JSON), search)
+    def answered(query: str, variables: dict[str, Any], words: str) -> None:
+        for data in (variables, {"data": {"runId": words, "filter": words, "experimentIds": ["0"]}}):
             sent = json.dumps({"query": query, "variables": data, "operationName": None}).encode()
             never_500(world.send("POST", "/mlflow/graphql", sent), query, data)
         _clean(world)

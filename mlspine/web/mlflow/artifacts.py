@@ -17,8 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from mlspine.artifacts import Artifact, Artifacts, Upload
 from mlspine.artifacts.paths import check_path
-from mlspine.core.errors import Invalid, NotFound, Unavailable
+from mlspine.core.errors import Denied, Invalid, NotFound, Unavailable
 from mlspine.core.public import Permission
+from mlspine.registry.catalogue import RELEASES
 from mlspine.web.mlflow.ranges import matches, wanted_range
 
 PIECE_BYTES = 1 << 20
@@ -59,7 +60,7 @@ class ArtifactProxy:
     async def put(self, request: Request, path: str) -> Response:
         """PUT artifacts/{path}: the body becomes the file, whole or not at all."""
         self._authorise(request, "ship")
-        check_path(path)  # before gigabytes come
+        _refuse_released(check_path(path))  # before gigabytes come
         declared = request.headers.get("content-length", "")
         expected_bytes = int(declared) if declared.isdecimal() and len(declared) < 19 else 0
         self._refuse_size(expected_bytes)
@@ -96,6 +97,7 @@ class ArtifactProxy:
     async def delete(self, request: Request, path: str) -> Response:
         """DELETE artifacts/{path}: a file, or everything below a directory; what is absent is gone already."""
         self._authorise(request, "ship")
+        _refuse_released(path)
         await run_in_threadpool(self._artifacts.delete, path)
         return _json({})
 
@@ -132,6 +134,11 @@ class ArtifactProxy:
                 f"the file is larger than {self._max_bytes:,} bytes",
                 hint="raise control.max_release_bytes in mlspine.toml, or store it elsewhere and log where it is",
             )
+
+
+def _refuse_released(path: str) -> None:
+    if path.split("/", 1)[0] == RELEASES:
+        raise Denied("the files of releases are never changed", hint="ship the model again: it becomes a new version")
 
 
 async def send_file(artifacts: Artifacts, path: str, request: Request) -> Response:

@@ -93,7 +93,7 @@ class ModelInputMessage(Message, kw_only=True):
 
 class ModelOutputMessage(Message, kw_only=True):
     model_id: str
-    step: Whole = 0
+    step: Whole | None = None
 
 
 class RunInputs(Message, kw_only=True):

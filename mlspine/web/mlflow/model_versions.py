@@ -125,6 +125,7 @@ def download_uri(workspace: Workspace, asked: Numbered, _: Actor | None) -> Mess
 
 def transition(workspace: Workspace, asked: Transition, actor: Actor | None) -> Message:
     version = number_of(asked.version)
+    workspace.catalogue.entry(asked.name, version)  # which says that it is absent in MLflow's words
     workspace.moves.transition(
         asked.name,
         version,
@@ -169,10 +170,10 @@ def number_of(text: str | int) -> int:
     >>> number_of("3")
     3
     """
-    digits = str(text)
+    digits = str(text).removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
         raise Invalid(f"Model version must be an integer, got {text!r}", hint="versions count 1, 2, 3, ...")
-    return int(digits)
+    return int(text)
 
 
 def known(actor: Actor | None) -> Actor:

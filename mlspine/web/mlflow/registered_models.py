@@ -145,8 +145,9 @@ def latest(workspace: Workspace, asked: Latest, _: Actor | None) -> Message:
 
 
 def set_alias(workspace: Workspace, asked: SetAlias, actor: Actor | None) -> Message:
-    actor = may_point(workspace, asked.alias, actor)
-    workspace.moves.set_alias(asked.name, alias=asked.alias, version=number_of(asked.version), actor=actor)
+    actor, version = may_point(workspace, asked.alias, actor), number_of(asked.version)
+    workspace.catalogue.entry(asked.name, version)  # which says that it is absent in MLflow's words
+    workspace.moves.set_alias(asked.name, alias=asked.alias, version=version, actor=actor)
     return Empty()
 
 

@@ -254,7 +254,7 @@ def log_inputs(workspace: Workspace, asked: LogInputs, _: Actor | None) -> Messa
 
 
 def log_outputs(workspace: Workspace, asked: LogOutputs, _: Actor | None) -> Message:
-    models = [ModelOutput(model_id=model.model_id, step=model.step) for model in asked.models]
+    models = [ModelOutput(model_id=model.model_id, step=model.step or 0) for model in asked.models]
     workspace.tracking.log_outputs(asked.run, models)
     return Empty()
 

@@ -20,6 +20,7 @@ HARMLESS = {
     *("key", "life_s", "limit", "log", "message", "mode", "open_only", "parent", "reason", "release_hash", "role"),
     *("rows", "said", "schedule_id", "scope", "sql", "task", "to_at_ms", "token", "version", "why"),
     *("archive_existing", "digest", "filter", "max_results", "order_by", "page_token", "run_id", "stage"),
+    *("experiment", "lowest", "metric", "older_than_s", "run", "runs", "view"),
     *("labels", "output", "path", "source"),
     # They hold names within: their methods name no subject besides, so no token with a scope may call them.
     *("attempt", "comparison", "drilled"),

@@ -262,7 +262,7 @@ def test_the_greatest_version_of_each_stage_is_the_latest(workspace: Workspace) 
     for _ in range(4):
         register(workspace)
     workspace.registry.set_stage("churn", 2, "Production")
-    assert [each.version.version for each in workspace.catalogue.latest("churn")] == [2, 4]
+    assert [each.version.version for each in workspace.catalogue.latest("churn")] == [4, 2]  # None began first
     assert [each.version.version for each in workspace.catalogue.latest("churn", ["production"])] == [2]
     with pytest.raises(Invalid, match="stage"):
         workspace.catalogue.latest("churn", ["Bogus"])

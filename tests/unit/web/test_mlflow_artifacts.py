@@ -305,3 +305,11 @@ def test_multipart_is_declined_so_that_clients_send_one_put(server: Server, step
     assert (got.status, got.json["error_code"]) == (501, "NOT_IMPLEMENTED")
     # what clients before 3.18 look for
     assert got.json["message"].startswith("Multipart upload is not supported for the current artifact repository")
+
+
+def test_the_files_of_releases_are_neither_replaced_nor_deleted(server: Server) -> None:
+    server.artifacts.put("releases/abc/model.pkl", b"as shipped")
+    for method in ("PUT", "DELETE"):
+        assert server.ask(method, "/artifacts/releases/abc/model.pkl", b"other").status == 403
+    assert server.ask("DELETE", "/artifacts/releases").status == 403
+    assert server.ask("GET", "/artifacts/releases/abc/model.pkl").body == b"as shipped"

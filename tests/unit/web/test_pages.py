@@ -373,6 +373,7 @@ def render(template: str, **shown: object) -> str:
         "every_ms": 4000,
         "read_at": "2025-10-09 08:53:20",
         "assets": "0",
+        "has_mlflow": True,
         "version": "0",
         "now_ms": NOW,
     }

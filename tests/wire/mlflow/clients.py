@@ -96,6 +96,7 @@ def play(client: Client, server: Server, folder: Path, flows: list[str] | None =
             "MLFLOW_TRACKING_URI": recorder.url,
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",  # it asks servers in a thread of its own time
             "WIRE_RECORDER": recorder.url + MARK,
             "WIRE_SALT": salt(client),
             **({"MLFLOW_TRACKING_TOKEN": server.token} if server.token else {}),

@@ -2,7 +2,7 @@
 
 Every id becomes `<kind of step>` after the step that it first appears in, so that links between answers stay visible
 and one thing more or less on one side does not rename all that follow.
-Only lists whose order nobody promises are sorted: tags, params, the latest metrics of a run, aliases by name.
+Only lists whose order nobody promises are sorted: tags, params, the metrics of a run or logged model, aliases by name.
 Pure.
 """
 
@@ -117,7 +117,7 @@ class _Names:
 
     def _id(self, kind: str, original: str) -> str:
         name = f"<{kind} of {self.step}>"
-        taken = sum(each.startswith(name[:-1]) for each in self.ids.values())
+        taken = sum(each == name or each.startswith(f"{name[:-1]}, ") for each in self.ids.values())
         return self.ids.setdefault((kind, original), name if not taken else f"{name[:-1]}, {taken + 1}>")
 
 
@@ -125,7 +125,7 @@ def _sorted(items: list[Any], field: str, parent: str) -> list[Any]:
     items = [each for each in items if not (isinstance(each, dict) and str(each.get("key", "")).startswith(OUR_TAGS))]
     keyed = field in ("tags", "params") or (field == "metrics" and parent == "data")
     if keyed and all(isinstance(each, dict) and "key" in each for each in items):
-        return sorted(items, key=lambda each: each["key"])
+        return sorted(items, key=lambda each: (each["key"], str(each.get("timestamp")), str(each.get("step"))))
     if field == "aliases":
         return sorted(items, key=lambda each: json.dumps(each, sort_keys=True))
     return items

@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 MARK = "/-step"
+UNREMARKED = {"/health/live"}  # our plugin, where it is installed, asks whether a server is ours
 UPSTREAM_TIMEOUT_S = 120.0
 SHORT_TEXT_BYTES = 200
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
@@ -51,7 +52,8 @@ class Recorder(ThreadingHTTPServer):
             "query": urllib.parse.parse_qs(query, keep_blank_values=True),
             "request": _readable(body, mime),
         }
-        self.exchanges.append(exchange)
+        if path not in UNREMARKED:
+            self.exchanges.append(exchange)
         return exchange
 
 

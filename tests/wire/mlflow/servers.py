@@ -17,6 +17,7 @@ from typing import NamedTuple
 from tests.desk import Desk, free_port
 
 START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 30.0
 
 
 class Server(NamedTuple):
@@ -46,6 +47,7 @@ def mlflow_server(python: Path, folder: Path) -> Iterator[Server]:
         str(folder / "artifacts"),
     ]
     env = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    env["MLFLOW_DISABLE_TELEMETRY"] = "true"
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
     server = Server("mlflow", f"http://127.0.0.1:{port}")
@@ -53,9 +55,18 @@ def mlflow_server(python: Path, folder: Path) -> Iterator[Server]:
         _wait_for(server, process, folder / "server.log")
         yield server
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server with all it started; its workers for jobs need not take their time."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(timeout=STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _wait_for(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:

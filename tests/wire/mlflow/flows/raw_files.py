@@ -54,7 +54,7 @@ def main() -> None:
             f"{root}/a%5cb",
             f"{root}//x",
             f"{root}/%252e%252e/x",
-            f"{root}/a%00b",
+            f"{experiment}/elsewhere/a%00b",
         )
     ):
         ask(f"put to {number}", "PUT", f"{files}/{path}", data=b"x")

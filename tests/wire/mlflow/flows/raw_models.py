@@ -75,12 +75,14 @@ def one_model(models: str, one: str) -> None:
     for status in statuses:
         ask(f"finish as {status!r}", "PATCH", f"{models}/{one}", {"model_id": one, "status": status})
     ask("finish with nothing", "PATCH", f"{models}/{one}", {})
-    ask("finish absent", "PATCH", f"{models}/{ABSENT}", {"status": "LOGGED_MODEL_READY"})
+    ask("finish without the id", "PATCH", f"{models}/{one}", {"status": "LOGGED_MODEL_READY"})
+    ask("finish absent", "PATCH", f"{models}/{ABSENT}", {"model_id": ABSENT, "status": "LOGGED_MODEL_READY"})
     ask("params", "POST", f"{models}/{one}/params", {"model_id": one, "params": [{"key": "a", "value": "1"}]})
-    ask("params again", "POST", f"{models}/{one}/params", {"params": [{"key": "a", "value": "1"}]})
-    ask("params changed", "POST", f"{models}/{one}/params", {"params": [{"key": "a", "value": "2"}]})
-    ask("params of nothing", "POST", f"{models}/{one}/params", {})
-    ask("params without a value", "POST", f"{models}/{one}/params", {"params": [{"key": "b"}]})
+    ask("params without the id", "POST", f"{models}/{one}/params", {"params": [{"key": "a", "value": "1"}]})
+    ask("params again", "POST", f"{models}/{one}/params", {"model_id": one, "params": [{"key": "a", "value": "1"}]})
+    ask("params changed", "POST", f"{models}/{one}/params", {"model_id": one, "params": [{"key": "a", "value": "2"}]})
+    ask("params of nothing", "POST", f"{models}/{one}/params", {"model_id": one})
+    ask("params without a value", "POST", f"{models}/{one}/params", {"model_id": one, "params": [{"key": "b"}]})
     ask("tags", "PATCH", f"{models}/{one}/tags", {"model_id": one, "tags": [{"key": "a/b c", "value": "1"}]})
     ask("tags of nothing", "PATCH", f"{models}/{one}/tags", {})
     ask("tags without a value", "PATCH", f"{models}/{one}/tags", {"tags": [{"key": "b"}]})
@@ -94,7 +96,7 @@ def one_model(models: str, one: str) -> None:
     ask("files of an absent one", "GET", f"{models}/{ABSENT}/artifacts/directories")
     ask("delete", "DELETE", f"{models}/{one}")
     ask("get deleted", "GET", f"{models}/{one}")
-    ask("finish deleted", "PATCH", f"{models}/{one}", {"status": "LOGGED_MODEL_READY"})
+    ask("finish deleted", "PATCH", f"{models}/{one}", {"model_id": one, "status": "LOGGED_MODEL_READY"})
 
 
 def searching(models: str, experiment: str) -> None:

@@ -153,15 +153,15 @@ def inputs(run: str) -> None:
     for field in full:
         log(f"a dataset without {field}", {"dataset": {name: value for name, value in full.items() if name != field}})
     log("tags without values", {"dataset": full, "tags": [{"key": "a"}]})
-    log(
-        "a tag twice",
-        {"dataset": {**full, "name": "e"}, "tags": [{"key": "a", "value": "1"}, {"key": "a", "value": "2"}]},
-    )
     log("the same twice at once", {"dataset": {**full, "name": "f"}}, {"dataset": {**full, "name": "f"}})
     log("a long schema", {"dataset": {**full, "name": "g", "schema": "s" * (1 << 20)}})
     log("a longer schema", {"dataset": {**full, "name": "h", "schema": "s" * 1048577}})
     log("a longer source", {"dataset": {**full, "name": "i", "source": "s" * 65537}})
     ask("inputs in the end", "GET", f"{V2}/runs/get", query=[("run_id", run)])
+    log(
+        "a tag twice",
+        {"dataset": {**full, "name": "e"}, "tags": [{"key": "a", "value": "1"}, {"key": "a", "value": "2"}]},
+    )
 
 
 def ending(run: str) -> None:
