@@ -40,7 +40,7 @@ journeys: $(STAMP) ## the long journeys: machines and drills that die, images, r
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 wire: $(STAMP) $(if $(MLSPINE_MLFLOW_ENVS),,mlflow-clients) ## beside a real mlflow server, asked by three of its clients
-	MLSPINE_WIRE_WRITE=1 MLSPINE_TEST_MUST_NOT_SKIP=mlflow $(BIN)/python -m pytest -m wire
+	MLSPINE_WIRE_WRITE=1 MLSPINE_TEST_MUST_NOT_SKIP=mlflow $(BIN)/python -m pytest -m wire tests/wire/mlflow
 
 .PHONY: mlflow-clients
 mlflow-clients: .venv-mlflow-v318/.installed .venv-mlflow-v222/.installed .venv-mlflow-vskinny/.installed
@@ -60,7 +60,7 @@ MLFLOW_FROM = $(PYTHON) -m venv $(@D) && $(@D)/bin/pip install --quiet --disable
 	$(MLFLOW_FROM) mlflow-skinny==3.17.2 pandas
 	@touch $@
 
-soak: $(STAMP) ## the long tests: 200 kills under load
+soak: $(STAMP) ## the long tests: 200 kills under load, 100 while clients log
 	MLSPINE_SOAK=200 $(BIN)/python -m pytest -m soak
 
 matrix: ## the tests on the oldest supported versions

@@ -229,6 +229,7 @@ def read_call(method: Surface, body: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Invalid("the body must be a JSON object of arguments", hint=f"arguments: {', '.join(method.parameters)}")
     problems = [f"{name}: not an argument of {method.name}" for name in body if name not in method.parameters]
+    problems += [f"{name}: a whole number of more than 64 bits" for name, value in body.items() if _is_too_long(value)]
     arguments: dict[str, Any] = {}
     for name, (kind, default) in method.parameters.items():
         if name not in body:
@@ -242,3 +243,14 @@ def read_call(method: Surface, body: Any) -> dict[str, Any]:
     if problems:
         raise Invalid(f"{method.name} was called wrongly", details=problems)
     return arguments
+
+
+def _is_too_long(value: Any) -> bool:
+    """Whether a number in a JSON value is one that no store can hold.
+
+    >>> _is_too_long({"a": [1, {"b": 2**63}]}), _is_too_long(2**63 - 1), _is_too_long(1e300)
+    (True, False, False)
+    """
+    if isinstance(value, dict | list):
+        return any(_is_too_long(each) for each in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and not -(2**63) <= value < 2**63

@@ -37,6 +37,7 @@ from mlspine.core.ids import now_ms, uuid7
 from mlspine.core.types import Actor, Struct
 from mlspine.folder import create, running_options
 from mlspine.governance.service import Governance
+from mlspine.ports import Row
 from mlspine.registry.release import read_release
 from mlspine.running import anything_runs, running_control
 from mlspine.workspace import Workspace
@@ -239,21 +240,26 @@ def _verify(copy: Path) -> int:
         ledger = Governance(db=db).verify()
         if not ledger.intact:
             raise Corrupt(f"the ledger is broken at line {ledger.first_bad}", hint="mlspine ledger --verify")
-        artifacts = db.read("select distinct digest, size_bytes from artifact")
+        artifacts = db.read("select distinct digest from artifact")
         segments = db.read("select key, size_bytes from segment")
         releases = db.read("select distinct release_hash from model_version where release_hash <> ''")
+    try:
+        _verify_files(copy, artifacts, segments, releases)
+    except FileNotFoundError as exc:
+        raise Corrupt(f"the store names a file that is not there: {exc.filename}", hint="take another backup") from exc
+    return ledger.entries
+
+
+def _verify_files(copy: Path, artifacts: Sequence[Row], segments: Sequence[Row], releases: Sequence[Row]) -> None:
     for row in artifacts:
         with (copy / "blobs" / "artifacts" / row["digest"][:2] / row["digest"]).open("rb") as content:
             if digest(content) != row["digest"]:
                 raise Corrupt(f"the stored file {row['digest']} is not what was put", hint="put it again")
     for row in segments:
         if (copy / "blobs" / row["key"]).stat().st_size != row["size_bytes"]:
-            raise Corrupt(
-                f"the log file {row['key']} is not as long as it was written", hint="mlspine log tells what is left"
-            )
+            raise Corrupt(f"the log file {row['key']} is not as long as it was written", hint="see: mlspine log")
     for row in releases:
         read_release(copy / "releases" / row["release_hash"])
-    return ledger.entries
 
 
 def _refuse_shared(config: Config, what: str) -> None:

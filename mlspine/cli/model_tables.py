@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlspine.registry.service import ModelSummary
 
 SHOWN_CHANGES = 15
-SHOWN_FACTS = ("version", "alias", "from", "to", "stage", "verdict", "previous_release")
+SHOWN_FACTS = ("version", "place", "previous_version", "approved_by", "from", "to")
 CELL = 32  # characters of a value in a table
 
 

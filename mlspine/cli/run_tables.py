@@ -157,8 +157,8 @@ def _columns(runs: Sequence[RunLine], first: Sequence[str]) -> list[tuple[str, l
     """Metrics and parameters that differ, in turn, each with its cells: those asked for, then as they come."""
     from mlspine.tracking.comparison import names_that_differ
 
-    metrics = [*first, *(name for name in names_that_differ(runs, lambda run: {**run.metrics}) if name not in first)]
-    params = names_that_differ(runs, lambda run: {**run.params})
+    metrics = [*first, *(name for name in names_that_differ(runs, lambda run: run.metrics) if name not in first)]
+    params = names_that_differ(runs, lambda run: run.params)
     found: list[tuple[str, list[object]]] = []
     for place in range(max(len(metrics), len(params))):
         if place < len(metrics):

@@ -17,9 +17,13 @@ COMPLETED = 50  # runs offered by the shell
 
 def _completed(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Names of the newest runs that begin like this; nothing where none can be read."""
+    from mlspine import login
     from mlspine.control import connect
+    from mlspine.folder import locate
 
     try:
+        if login.server() is None and not (locate() / "store.db").exists():
+            return []  # looking must not make a workspace
         found = connect().runs.search(max_results=COMPLETED)
     except Exception:  # noqa: BLE001 - a shell that completes must not be answered by an error
         return []

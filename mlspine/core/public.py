@@ -43,7 +43,7 @@ def surface(service: type) -> Iterator[Surface]:
         permission = getattr(method, "__public__", None)
         if permission is None:
             continue
-        hints = typing.get_type_hints(method)
+        hints = typing.get_type_hints(method, include_extras=True)
         signature = inspect.signature(method)
         parameters = {
             key: (hints[key], parameter.default)

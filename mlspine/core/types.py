@@ -6,7 +6,7 @@ seconds (`_s`), sizes bytes (`_bytes`), shares and probabilities 0..1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -25,6 +25,11 @@ Task = Literal["binary", "multiclass", "regression", "other"]
 Severity = Literal["OK", "INFO", "WARNING", "CRITICAL"]
 FieldType = Literal["float", "int", "bool", "category", "text", "datetime", "vector"]
 Scalar = str | int | float | bool
+
+# What callers over HTTP may ask for: rows of one answer, days back, an age. No store counts below nought or for ever.
+Limit = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Days = Annotated[int, msgspec.Meta(ge=0, le=36_525)]
+AgeSeconds = Annotated[float, msgspec.Meta(ge=0, le=36_525 * 86_400)]
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):

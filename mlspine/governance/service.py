@@ -10,7 +10,7 @@ import msgspec
 from mlspine.core.errors import Conflict, Denied, Invalid
 from mlspine.core.ids import now_ms, uuid7
 from mlspine.core.public import public
-from mlspine.core.types import Actor, Decision, Evidence, LedgerEntry
+from mlspine.core.types import Actor, Decision, Evidence, LedgerEntry, Limit
 from mlspine.governance import approval as approvals
 from mlspine.governance import ledger, store
 from mlspine.governance.approval import Approval
@@ -131,7 +131,7 @@ class Governance:
                 )
 
     @public("read")
-    def approvals(self, subject: str, *, limit: int = 100) -> list[Approval]:
+    def approvals(self, subject: str, *, limit: Limit = 100) -> list[Approval]:
         """The newest approvals of a subject such as "model:churn", used and unused, newest first."""
         if not 1 <= limit <= PAGE_LIMIT:
             raise Invalid(f"limit {limit} is outside 1 to {PAGE_LIMIT}", hint="ask for less")
@@ -144,14 +144,14 @@ class Governance:
             approvals.rename(tx, subject, to)
 
     @public("read")
-    def evidence(self, subject: str = "", *, kind: str = "", limit: int = 100) -> list[Evidence]:
+    def evidence(self, subject: str = "", *, kind: str = "", limit: Limit = 100) -> list[Evidence]:
         """The newest evidence, newest first: about one subject or all; kind "drill" includes "drill:rollback"."""
         if not 1 <= limit <= PAGE_LIMIT:
             raise Invalid(f"limit {limit} is outside 1 to {PAGE_LIMIT}", hint="ask for less")
         return store.evidence(self._db, subject=subject, kind=kind, limit=limit)
 
     @public("read")
-    def entries(self, subject: str = "", *, limit: int = 100, before: int = 0) -> list[LedgerEntry]:
+    def entries(self, subject: str = "", *, limit: Limit = 100, before: int = 0) -> list[LedgerEntry]:
         """The newest lines, oldest of them first: about one subject such as "endpoint:churn", or all.
 
         limit: at most this many (1 to 10,000); before: only lines numbered below it, for paging back.

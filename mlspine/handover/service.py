@@ -11,7 +11,7 @@ from mlspine.core.config import Config
 from mlspine.core.errors import Invalid, NotFound
 from mlspine.core.ids import SHORT_HASH, now_ms
 from mlspine.core.public import public
-from mlspine.core.types import Actor, Evidence, Metric, ModelVersion
+from mlspine.core.types import Actor, Evidence, Limit, Metric, ModelVersion
 from mlspine.deployment.endpoint import trail
 from mlspine.deployment.service import Deployment
 from mlspine.feeds.service import Feeds
@@ -107,7 +107,7 @@ class Handover:
         return evidence
 
     @public("read")
-    def drills(self, name: str, *, limit: int = 20) -> list[Evidence]:
+    def drills(self, name: str, *, limit: Limit = 20) -> list[Evidence]:
         """The newest drills of an endpoint, newest first."""
         return self._governance.evidence(f"endpoint:{self._deployment.get(name).name}", kind=DRILL, limit=limit)
 

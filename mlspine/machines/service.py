@@ -12,7 +12,7 @@ from typing import Literal
 
 from mlspine.core.ids import now_ms
 from mlspine.core.public import public
-from mlspine.core.types import Struct
+from mlspine.core.types import Days, Limit, Struct
 from mlspine.machines import store
 from mlspine.machines.identity import machine_id
 from mlspine.ports import Database
@@ -161,7 +161,7 @@ class Machines:
         ]
 
     @public("read")
-    def outages(self, *, days: int = SHOWN_DAYS, limit: int = SHOWN_OUTAGES) -> list[Outage]:
+    def outages(self, *, days: Days = SHOWN_DAYS, limit: Limit = SHOWN_OUTAGES) -> list[Outage]:
         """The newest times in which a machine was away, newest first."""
         since_ms = self._clock() - days * DAY_MS
         return [

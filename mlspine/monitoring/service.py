@@ -9,7 +9,7 @@ from mlspine.core.config import LogConfig, MonitoringConfig
 from mlspine.core.errors import Invalid, MlspineError
 from mlspine.core.ids import now_ms, uuid7
 from mlspine.core.public import public
-from mlspine.core.types import Actor, Alert, DriftReport, PerformanceReport, Severity, Silence
+from mlspine.core.types import Actor, Alert, DriftReport, Limit, PerformanceReport, Severity, Silence
 from mlspine.governance.service import Governance
 from mlspine.monitoring import store
 from mlspine.monitoring.alert import after_report, cleared
@@ -88,7 +88,7 @@ class Monitoring:
 
     @public("read")
     def reports(
-        self, endpoint: str, *, release_hash: str = "", from_at_ms: int = 0, limit: int = 100
+        self, endpoint: str, *, release_hash: str = "", from_at_ms: int = 0, limit: Limit = 100
     ) -> list[DriftReport]:
         """The newest windows of an endpoint (and release) that end after `from_at_ms`, oldest first."""
         _check_limit(limit)
@@ -118,7 +118,7 @@ class Monitoring:
     # ------------------------------------------------------------ alerts
 
     @public("read")
-    def alerts(self, endpoint: str = "", *, open_only: bool = True, limit: int = 1000) -> list[Alert]:
+    def alerts(self, endpoint: str = "", *, open_only: bool = True, limit: Limit = 1000) -> list[Alert]:
         """The newest alerts of one endpoint ("": of all), oldest first; cleared ones without `open_only`."""
         _check_limit(limit)
         if open_only:

@@ -9,7 +9,7 @@ from mlspine.artifacts import Artifacts
 from mlspine.core.errors import Invalid
 from mlspine.core.ids import now_ms
 from mlspine.core.public import public
-from mlspine.core.types import Actor, Struct
+from mlspine.core.types import Actor, AgeSeconds, Struct
 from mlspine.governance.service import Governance
 from mlspine.ports import Database, Row
 from mlspine.registry import upkeep_store as store
@@ -68,7 +68,7 @@ class Upkeep:
         self._pause = pause
 
     @public("administer")
-    def find(self, *, older_than_s: float) -> Waste:
+    def find(self, *, older_than_s: AgeSeconds) -> Waste:
         """What was deleted at least this long ago and would go."""
         until = self._until(older_than_s)
         runs = store.due(self._db, "run", until_at_ms=until, limit=MOST)
@@ -89,7 +89,7 @@ class Upkeep:
         )
 
     @public("administer")
-    def collect(self, *, older_than_s: float, actor: Actor) -> Waste:
+    def collect(self, *, older_than_s: AgeSeconds, actor: Actor) -> Waste:
         """Remove it, and contents of files left over for a day; returns what went. Ledger: "gc", a line per batch."""
         until = self._until(older_than_s)
         before = self.find(older_than_s=older_than_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from mlspine.core.types import Struct
@@ -48,7 +48,7 @@ def compare(runs: Sequence[RunLine]) -> Comparison:
     return Comparison(runs=tuple(runs), differing=differing, same=same)
 
 
-def names_that_differ(runs: Sequence[RunLine], of: Callable[[RunLine], dict[str, Value]]) -> list[str]:
+def names_that_differ(runs: Sequence[RunLine], of: Callable[[RunLine], Mapping[str, Value]]) -> list[str]:
     """Names under which runs have different values; of a single run all names.
 
     >>> names_that_differ([], lambda run: {})
@@ -58,7 +58,7 @@ def names_that_differ(runs: Sequence[RunLine], of: Callable[[RunLine], dict[str,
     return [name for name in names if len(runs) == 1 or len({of(run).get(name) for run in runs}) > 1]
 
 
-def _by_name(kind: Kind, runs: Sequence[RunLine], of: Callable[[RunLine], dict[str, Value]]) -> list[Differing]:
+def _by_name(kind: Kind, runs: Sequence[RunLine], of: Callable[[RunLine], Mapping[str, Value]]) -> list[Differing]:
     names = sorted({name for run in runs for name in of(run)})
     return [Differing(kind=kind, name=name, values=tuple(of(run).get(name) for run in runs)) for name in names]
 

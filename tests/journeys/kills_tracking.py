@@ -97,8 +97,10 @@ class Writers:
                     self._told.append(told)
         except Stopped:
             pass
-        except Exception as exc:  # noqa: BLE001 - whatever a writer meets fails the test, by its words
+        except Exception as exc:  # whatever a writer meets fails the test, by its words
             self.refused.append(f"writer {number}: {exc!r}")
+        finally:
+            client.close()
 
     def _run(self, client: _Client, name: str, model: str) -> Told:
         run = client.post("/runs/create", experiment_id="0", run_name=name, start_time=1)["run"]["info"]["run_id"]
@@ -135,6 +137,9 @@ class _Client:
         self._writers = writers
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self.sent = 0  # how often the last request was sent
+
+    def close(self) -> None:
+        self._connection.close()
 
     def post(self, path: str, **body: object) -> Any:
         return json.loads(self.ask("POST", API + path, json.dumps(body).encode()))

@@ -155,7 +155,10 @@ def _resolvers(by: Callable[[tuple[str, str], Mapping[str, Any]], dict[str, Any]
 
     def root(place: tuple[str, str]) -> Resolver:
         def resolve(_: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-            given = {snake(name): value for name, value in (arguments.get("input") or {}).items() if value is not None}
+            asked = arguments.get("input") or {}
+            if not isinstance(asked, Mapping):
+                raise Invalid("input is no object", hint="send its fields by name, in `variables`")
+            given = {snake(name): value for name, value in asked.items() if value is not None}
             try:
                 return by(place, given)
             except MlspineError as exc:

@@ -141,6 +141,20 @@ def test_a_backup_of_an_earlier_version_is_migrated(
     assert names == [*earlier, newest, "9999_later"]
 
 
+def test_a_store_that_names_an_absent_file_is_refused(
+    logged: str, tmp_path: Path, elsewhere: Path, typed: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "folder"
+    typed("backup", str(target))
+    manifest = msgspec.json.decode((target / MANIFEST).read_bytes())
+    manifest["files"] = {name: told for name, told in manifest["files"].items() if not name.startswith("blobs/")}
+    (target / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+    monkeypatch.setenv("MLSPINE_WORKSPACE", str(elsewhere))
+    with pytest.raises(Corrupt, match="not there"):
+        typed("restore", str(target))
+    assert not (elsewhere / "store.db").exists()
+
+
 def test_a_file_that_names_a_place_outside_is_refused(
     logged: str, tmp_path: Path, elsewhere: Path, typed: Type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,8 +183,9 @@ def test_what_is_no_backup_is_refused(content: bytes | str | None, tmp_path: Pat
 def test_a_damaged_store_is_not_backed_up_as_if_it_were_whole(
     logged: str, tmp_path: Path, typed: Type, folder: Path
 ) -> None:
-    blob = next((folder / ".mlspine" / "blobs" / "artifacts").rglob("*/*"))
-    blob.write_bytes(b"other")
+    blobs = (folder / ".mlspine" / "blobs" / "artifacts").rglob("*/*")
+    note = next(blob for blob in blobs if blob.read_bytes() == b"kept")  # others may be named by nothing any more
+    note.write_bytes(b"lost")
     with pytest.raises(Corrupt, match="not what was put"):
         typed("backup", str(tmp_path / "kept.tar"))
     assert list(tmp_path.glob("*kept*")) == []

@@ -142,6 +142,21 @@ def test_the_best_run_has_a_number_under_the_metric(logged: dict[str, str], told
         told("runs", "best", "--metric", "nothing")
 
 
+def test_the_shell_completes_names_and_makes_no_workspace(folder: Path, request: pytest.FixtureRequest) -> None:
+    from click.shell_completion import ShellComplete
+
+    from mlspine.cli.main import cli
+
+    def completed(text: str) -> list[str]:
+        shell = ShellComplete(cli, {}, "mlspine", "_MLSPINE_COMPLETE")
+        return [each.value for each in shell.get_completions(["runs", "show"], text)]
+
+    assert completed("t") == []
+    assert not (folder / ".mlspine").exists()
+    request.getfixturevalue("logged")
+    assert completed("t") == ["three", "two"]
+
+
 def test_a_flat_history_is_a_flat_line() -> None:
     assert sparkline([2.0, 2.0, 2.0]) == "▁▁▁"
     assert sparkline([2.0, None]) == ""

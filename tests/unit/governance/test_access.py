@@ -21,6 +21,7 @@ HARMLESS = {
     *("rows", "said", "schedule_id", "scope", "sql", "task", "to_at_ms", "token", "version", "why"),
     *("archive_existing", "digest", "filter", "max_results", "order_by", "page_token", "run_id", "stage"),
     *("experiment", "lowest", "metric", "older_than_s", "run", "runs", "view"),
+    *("foreign_name", "foreign_version", "registry"),  # of a registry elsewhere
     *("labels", "output", "path", "source"),
     # They hold names within: their methods name no subject besides, so no token with a scope may call them.
     *("attempt", "comparison", "drilled"),

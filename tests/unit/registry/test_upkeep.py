@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -223,6 +227,30 @@ def test_what_a_death_half_way_left_is_found_no_more_and_ended_by_the_next(
     assert [each.id for each in world.tracking.search_runs([number]).runs] == [other]
     assert world.upkeep.collect(older_than_s=30 * 86_400, actor=ANN).runs == 1
     assert (rows(world, "metric_point"), rows(world, "run")) == (3, 1)
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("pieces", [1, 4, 9])
+def test_a_kill_half_way_is_harmless(world: World, tmp_path: Path, pieces: int) -> None:
+    gone, kept = [a_run(world, points=35) for _ in range(2)], a_run(world, points=35)
+    for run in gone:
+        world.tracking.delete_run(run)
+    command = [sys.executable, "-m", "tests.unit.registry.killed_upkeep", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = list(itertools.islice(process.stdout, pieces))
+        process.kill()
+    if pieces < 6:  # of each run three pieces are followed by another; the rest goes in one transaction
+        assert said == ["piece\n"] * pieces
+        assert process.returncode == -signal.SIGKILL
+    assert world.db.read("pragma integrity_check") == [{"integrity_check": "ok"}]
+    assert len(world.tracking.history(kept, "loss").points) == 35
+    world.clock.now_ms = 2_100_000_000_001
+    world.upkeep.collect(older_than_s=0, actor=ANN)
+    assert (rows(world, "run"), rows(world, "metric_point"), rows(world, "artifact")) == (1, 35, 1)
+    removed = [run for line in world.governance.entries("workspace") for run in line.facts["runs"]]
+    assert sorted(removed) == sorted(gone)
+    assert world.governance.verify().intact
 
 
 def test_charts_of_a_run_with_a_number_given_again_are_its_own(world: World) -> None:

@@ -41,6 +41,13 @@ def test_a_param_twice_in_one_batch_is_refused_and_a_tag_twice_is_the_last() -> 
     assert limits.checked_tags([("t", "1"), ("t", "2")]) == {"t": "2"}
 
 
+def test_a_run_begins_with_tags_of_any_signs_but_not_of_any_length() -> None:
+    assert limits.first_tags([("a&b", "1"), ("a&b", "2")]) == {"a&b": "2"}
+    for key in ("", "k" * 251):
+        with pytest.raises(Invalid, match="1 to 250"):
+            limits.first_tags([(key, "x")])
+
+
 @pytest.mark.parametrize("amounts", [(1000, 0, 0), (0, 100, 100), (800, 100, 100)])
 def test_a_batch_within_the_bounds_is_taken(amounts: tuple[int, int, int]) -> None:
     limits.check_amounts(*amounts)

@@ -236,10 +236,10 @@ def test_models_are_found_by_filter_order_and_dataset(call: Call, experiment: st
 def test_a_search_comes_in_pages(call: Call, experiment: str) -> None:
     for number in range(3):
         made(call, experiment, name=f"n{number}")
-    first = call("POST", f"{MODELS}/search", {"experiment_ids": [experiment], "max_results": 2})
+    asked = {"experiment_ids": [experiment], "max_results": 2, "order_by": [{"field_name": "name", "ascending": False}]}
+    first = call("POST", f"{MODELS}/search", asked)
     assert names(first) == ["n2", "n1"]
-    asked = {"experiment_ids": [experiment], "max_results": 2, "page_token": first.json["next_page_token"]}
-    second = call("POST", f"{MODELS}/search", asked)
+    second = call("POST", f"{MODELS}/search", asked | {"page_token": first.json["next_page_token"]})
     assert names(second) == ["n0"]
     assert "next_page_token" not in second.json
     assert call("POST", f"{MODELS}/search", {"experiment_ids": [experiment], "max_results": 0}).status == 200

@@ -108,6 +108,19 @@ def test_aliases_move_and_are_listed_on_both_sides(call: Call, workspace: Worksp
     for _ in range(2):
         assert call("DELETE", f"{MODELS}/alias", {"name": name, "alias": "best"}).json == {}
     assert refused(call("GET", f"{MODELS}/alias", name=name, alias="best")) == (400, "INVALID_PARAMETER_VALUE")
+    assert refused(call("GET", f"{MODELS}/alias", name="nobody", alias="best")) == (404, "RESOURCE_DOES_NOT_EXIST")
+
+
+def test_latest_is_asked_for_as_an_alias_is(call: Call, workspace: Workspace, name: str) -> None:
+    versioned(call, workspace, name, 2)
+    assert call("POST", f"{MODELS}/alias", {"name": name, "alias": "best", "version": "1"}).json == {}
+    assert call("GET", f"{MODELS}/alias", name=name, alias="latest").json["model_version"]["version"] == "2"
+
+
+def test_a_model_may_be_renamed_to_its_own_name(call: Call, workspace: Workspace, name: str) -> None:
+    versioned(call, workspace, name)
+    renamed = call("POST", f"{MODELS}/rename", {"name": name, "new_name": name}).json["registered_model"]
+    assert (renamed["name"], len(renamed["latest_versions"])) == (name, 1)
 
 
 def test_stages_are_matched_without_case_and_latest_versions_follow(
@@ -128,8 +141,9 @@ def test_stages_are_matched_without_case_and_latest_versions_follow(
 
 def test_searches_page_and_put_what_changed_last_first(call: Call, workspace: Workspace, name: str) -> None:
     versioned(call, workspace, name, 3)
-    body = {"name": name, "version": "1", "key": "seen", "value": "yes"}
-    assert call("POST", f"{VERSIONS}/set-tag", body).json == {}
+    described = call("PATCH", f"{VERSIONS}/update", {"name": name, "version": "1", "description": "words"})
+    tagged = call("POST", f"{VERSIONS}/set-tag", {"name": name, "version": "2", "key": "seen", "value": "yes"})
+    assert (described.status, tagged.status) == (200, 200)  # a tag is no change of the version, as in MLflow
     wanted = f"name = '{name}'"
     first = call("GET", f"{VERSIONS}/search", filter=wanted, max_results="2").json
     assert [each["version"] for each in first["model_versions"]] == ["1", "3"]
@@ -165,6 +179,10 @@ def test_searches_page_and_put_what_changed_last_first(call: Call, workspace: Wo
         ("PATCH", f"{VERSIONS}/update", {"name": "NAME", "version": "9"}, (404, "RESOURCE_DOES_NOT_EXIST")),
         ("PATCH", f"{VERSIONS}/update", {"name": "nobody", "version": "1"}, (404, "RESOURCE_DOES_NOT_EXIST")),
         ("DELETE", f"{VERSIONS}/delete", {"name": "NAME", "version": "x"}, (400, "INVALID_PARAMETER_VALUE")),
+        ("DELETE", f"{VERSIONS}/delete", {"name": "NAME", "version": ""}, (400, "INVALID_PARAMETER_VALUE")),
+        ("DELETE", f"{VERSIONS}/delete", {"name": "NAME", "version": "-1"}, (404, "RESOURCE_DOES_NOT_EXIST")),
+        ("PATCH", f"{MODELS}/update", {"name": "a/b"}, (400, "INVALID_PARAMETER_VALUE")),
+        ("POST", f"{VERSIONS}/create", {"name": "NAME", "source": "http://x/y"}, (400, "INVALID_PARAMETER_VALUE")),
         ("DELETE", f"{VERSIONS}/delete", {"name": "NAME", "version": "9"}, (404, "RESOURCE_DOES_NOT_EXIST")),
         ("POST", f"{VERSIONS}/create", {"name": "nobody", "source": "s3://b/m"}, (404, "RESOURCE_DOES_NOT_EXIST")),
         ("POST", f"{VERSIONS}/create", {"name": "NAME", "source": "/etc"}, (400, "INVALID_PARAMETER_VALUE")),

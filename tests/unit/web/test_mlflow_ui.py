@@ -160,6 +160,7 @@ def test_files_are_handed_out_by_run_model_and_version(app: ASGIApp, workspace: 
         store(workspace, f"{root}/deep/notes.html", b"<script>1</script>")
     asked = (
         f"/mlflow/get-artifact?run_uuid={run.id}&path=deep/notes.html",
+        f"/get-artifact?run_uuid={run.id}&path=deep/notes.html",
         f"/mlflow/ajax-api/2.0/mlflow/logged-models/{model.id}/artifacts/files?artifact_file_path=deep%2Fnotes.html",
     )
     for path in asked:

@@ -110,6 +110,10 @@ def test_what_the_path_says_counts_more_than_body_and_query(reader: Reader, name
     assert reader.from_query("name=in+the+query", {"name": name}) == Asked(name=name)
 
 
+def test_the_first_of_two_values_in_a_query_counts() -> None:
+    assert Reader(Asked).from_query("name=one&name=two", {}) == Asked(name="one")
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"name": ""}', b'{"name": null}', b'{"at": 1}'])
 def test_a_required_field_that_is_absent_empty_or_null_is_missing(reader: Reader, body: bytes) -> None:
     with pytest.raises(Invalid, match=f"{MISSING} 'name'"):

@@ -97,6 +97,7 @@ def play(client: Client, server: Server, folder: Path, flows: list[str] | None =
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",  # it asks servers in a thread of its own time
+            "AWS_EC2_METADATA_DISABLED": "true",  # nothing is asked beyond this machine
             "WIRE_RECORDER": recorder.url + MARK,
             "WIRE_SALT": salt(client),
             **({"MLFLOW_TRACKING_TOKEN": server.token} if server.token else {}),

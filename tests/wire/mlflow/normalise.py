@@ -123,7 +123,7 @@ class _Names:
 
 def _sorted(items: list[Any], field: str, parent: str) -> list[Any]:
     items = [each for each in items if not (isinstance(each, dict) and str(each.get("key", "")).startswith(OUR_TAGS))]
-    keyed = field in ("tags", "params") or (field == "metrics" and parent == "data")
+    keyed = field in ("tags", "params") or (field == "metrics" and parent in ("data", "value"))
     if keyed and all(isinstance(each, dict) and "key" in each for each in items):
         return sorted(items, key=lambda each: (each["key"], str(each.get("timestamp")), str(each.get("step"))))
     if field == "aliases":

@@ -118,9 +118,9 @@ def aliases(client: MlflowClient, name: str) -> None:
 def stages(client: MlflowClient, name: str) -> None:
     move = client.transition_model_version_stage
     step("to staging", move, name, "1", "Staging")
-    step("to staging too", move, name, "2", "staging")
+    step("to staging too", move, name, "3", "staging")
     step("to production", move, name, "1", "PRODUCTION")
-    step("to production, archiving", move, name, "2", "Production", archive_existing_versions=True)
+    step("to production, archiving", move, name, "3", "Production", archive_existing_versions=True)
     step("archived by it", client.get_model_version, name, "1")
     step("to archived, archiving", move, name, "3", "Archived", archive_existing_versions=True)
     step("to none, archiving", move, name, "3", "None", archive_existing_versions=True)
@@ -132,7 +132,7 @@ def stages(client: MlflowClient, name: str) -> None:
     step("latest of no stage", client.get_latest_versions, name, ["Nowhere"])
     step("latest of an absent model", client.get_latest_versions, salted("absent"))
     step("tag by stage", client.set_model_version_tag, name, None, "found", "by stage", stage="Production")
-    step("tagged by stage", client.get_model_version, name, "2")
+    step("tagged by stage", client.get_model_version, name, "3")
     step("by stage", lambda: Path(mlflow.artifacts.download_artifacts(f"models:/{name}/Production")).is_dir())
     step("the model with stages", client.get_registered_model, name)
 
