@@ -47,6 +47,8 @@ class Stage:
             pull_labels=list, check_sources=list, check_requests=list, run_due=list, watch_refusals=lambda *_: None
         )
         self.advisor = SimpleNamespace(meter=lambda *_: None, note=lambda: None)
+        self.artifacts = SimpleNamespace(collect=tuple)
+        self.attached = SimpleNamespace(tell=lambda: 0)
         self.ingested = 0
         self.now_s = 0.0
         self.scheduler = Scheduler(self, clock_s=lambda: self.now_s)  # type: ignore[arg-type]

@@ -47,8 +47,8 @@ def fill(config: StoreConfig, folder: Path) -> None:
         tx.execute(
             "insert into model_version (model, version, release_hash, stage, created_at_ms, updated_at_ms, owner,"
             " owner_assumed, tier, message, description, origin, trusted, bare, flavor, source, location, run_id,"
-            " run_link, model_id, metric, missing, captured, bulk) values ('churn', 1, 'r1', 'None', 1, 1, '', 0, 'low',"
-            " '', '', '', 1, 0, '', '', '', '', '', '', '', '', '{}', '{}')"
+            " run_link, model_id, metric, missing, captured, bulk) values ('churn', 1, 'r1', 'None', 1, 1, '', 0,"
+            " 'low', '', '', '', 1, 0, '', '', '', '', '', '', '', '', '{}', '{}')"
         )
         tx.execute(
             "insert into access_token (id, name, secret_sha256, role, scope, created_at_ms, created_by, expires_at_ms,"

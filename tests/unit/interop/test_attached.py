@@ -36,15 +36,11 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 
 
 def attached_to(workspace: Workspace, registry: Elsewhere) -> Attached:
-    return Attached(
-        db=workspace.db, registry=workspace.registry, governance=workspace.governance, write=registry.write
-    )
+    return Attached(db=workspace.db, registry=workspace.registry, governance=workspace.governance, write=registry.write)
 
 
 def attach(attached: Attached) -> None:
-    attached.attach(
-        "churn", 1, registry="http://127.0.0.1:5000", foreign_name="loan", foreign_version=7, actor=ANN
-    )
+    attached.attach("churn", 1, registry="http://127.0.0.1:5000", foreign_name="loan", foreign_version=7, actor=ANN)
 
 
 def test_it_hears_at_once_and_then_only_what_is_new(workspace: Workspace) -> None:
