@@ -5,6 +5,7 @@ The clients speak HTTP as MLflow's do: a connection that breaks is opened anew a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -14,7 +15,7 @@ import signal
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tests.desk import Desk
@@ -65,6 +66,8 @@ class Writers:
     def __init__(self, port: int, *, threads: int) -> None:
         self._port = port
         self._stop = threading.Event()
+        self._go = threading.Event()
+        self._go.set()
         self._lock = threading.Lock()
         self._told: list[Told] = []
         self.answered: list[tuple[float, float]] = []  # begun, ended
@@ -76,8 +79,18 @@ class Writers:
 
     def stop(self) -> None:
         self._stop.set()
+        self._go.set()
         for thread in self._threads:
             thread.join(timeout=30)
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """No request begins meanwhile: fifty clients write faster than one reader can check."""
+        self._go.clear()
+        try:
+            yield
+        finally:
+            self._go.set()
 
     def take(self) -> list[Told]:
         """What was acknowledged since the last time."""
@@ -125,6 +138,7 @@ class Writers:
         return told._replace(model=model, version=version, version_sent=sent)
 
     def begun(self) -> float:
+        self._go.wait()
         if self._stop.is_set():
             raise Stopped
         return time.monotonic()
@@ -180,17 +194,19 @@ def run_round(desk: Desk, writers: Writers, reads: Reads, rng: random.Random, *,
     if not by_itself:
         desk.mlspine("up")
     back_after = _back_after(writers, killed_at)
-    told = writers.take()
-    missing, doubled = look(desk, reads, told)
-    ledger = desk.mlspine("ledger", "--verify", "--json", check=False)
+    with writers.resting():
+        acknowledged = len(writers.answered) - answered_before
+        missing, doubled = look(desk, reads, writers.take())
+        ledger = desk.mlspine("ledger", "--verify", "--json", check=False)
+        sound = is_sound(reads)
     return Round(
         back_after,
         by_itself,
-        len(writers.answered) - answered_before,
+        acknowledged,
         writers.broken - broken_before,
         missing,
         doubled,
-        is_sound(reads),
+        sound,
         ledger.code == 0,
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.wire.mlflow import recorded
-from tests.wire.mlflow.allowed import not_allowed, unused
+from tests.wire.mlflow.allowed import ALLOWED, not_allowed, unused
 from tests.wire.mlflow.clients import CLIENTS, ROOT, SKINNY, find, version
 from tests.wire.mlflow.compare import compare
 from tests.wire.mlflow.coverage import never_asked, table
@@ -65,13 +65,16 @@ def _write(observed: list[Observed]) -> None:
         recorded.write(flow, steps, of=of)
     theirs = [step for seen in observed for flow in seen.theirs.values() for step in flow]
     ours = [step for seen in observed for flow in seen.ours.values() for step in flow]
-    left = not_allowed([each for seen in observed for each in seen.differences])
+    found = [each for seen in observed for each in seen.differences]
+    left = not_allowed(found)
+    meant = len(found) - len(left)
     asked = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     requests = sum(len(step["exchanges"]) for step in theirs)
     head = [
         f"mlspine {commit} beside mlflow server {version(find('v318'))}",
         "clients: " + ", ".join(f"{each.name} {versions[each.name]} ({len(each.flows)} flows)" for each in CLIENTS),
-        f"{len(theirs)} steps, {requests} requests to each; {len(left)} differences are neither meant nor mended",
+        f"{len(theirs)} steps, {requests} requests to each; {len(left)} differences that are neither meant nor mended",
+        f"{len(ALLOWED)} allowances for {meant} differences that are meant: tests/wire/mlflow/allowed_*.py",
     ]
     (ROOT / TABLE).write_text("\n".join([*head, "", table(theirs, ours, left), ""]))
