@@ -19,7 +19,7 @@ def note(group: click.Group, argv: list[str], *, began_s: float, ok: bool) -> No
 
     A command that did has imported all that is needed here. Whatever goes wrong is nobody's business.
     """
-    if "mlspine.workspace" not in sys.modules:
+    if "mlspine.folder" not in sys.modules:
         return
     with contextlib.suppress(Exception):
         from mlspine.core import effort

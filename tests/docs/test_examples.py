@@ -70,8 +70,9 @@ def _type(desk: Desk, line: str) -> None:
 
 
 def _at(desk: Desk, text: str) -> str:
-    """The example at this desk's port."""
-    return text.replace("127.0.0.1:8080", f"127.0.0.1:{desk.port}")
+    """The example at this desk's ports."""
+    text = text.replace("127.0.0.1:8080", f"127.0.0.1:{desk.port}")
+    return text.replace("127.0.0.1:8081", f"127.0.0.1:{desk.control_port}")
 
 
 def _files_the_examples_name(desk: Desk) -> None:

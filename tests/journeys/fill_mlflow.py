@@ -10,7 +10,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, LoggedModelOutput, Metric, Param
 
 T0 = 1_700_000_000_000
-client = MlflowClient()
 
 
 def fill():
@@ -124,4 +123,6 @@ def models(experiment, parent, child):
     client.set_model_version_tag("forest", "4", "gate", "passed")
 
 
-fill()
+if __name__ == "__main__":
+    client = MlflowClient()
+    fill()

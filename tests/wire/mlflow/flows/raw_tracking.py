@@ -53,6 +53,7 @@ WRONG = {"nothing": None, "a number": 7, "text": "seven", "a list": [], "an obje
 
 
 def main() -> None:
+    creating()  # first, so that there is more than one experiment to find
     for path, body in POSTS.items():
         spoilt(path, body)
     for path, query in GETS.items():
@@ -62,7 +63,6 @@ def main() -> None:
             ask(f"GET {path} without {field}", "GET", f"{V2}/{path}", query=rest)
             ask(f"GET {path} with empty {field}", "GET", f"{V2}/{path}", query=[*rest, (field, "")])
             ask(f"GET {path} with two {field}", "GET", f"{V2}/{path}", query=[*query.items(), (field, "other")])
-    creating()
     experiments()
     reading()
 
