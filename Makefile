@@ -48,7 +48,7 @@ mlflow-clients: .venv-mlflow-v318/.installed .venv-mlflow-v222/.installed .venv-
 MLFLOW_FROM = $(PYTHON) -m venv $(@D) && $(@D)/bin/pip install --quiet --disable-pip-version-check
 
 .venv-mlflow-v318/.installed: # 3.18.0 asks for parts of its own that are not on PyPI yet: those of 3.17.2 do
-	$(MLFLOW_FROM) mlflow==3.17.2 lightgbm xgboost optuna
+	$(MLFLOW_FROM) mlflow==3.17.2 lightgbm xgboost optuna optuna-integration
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps mlflow==3.18.0
 	@touch $@
 

@@ -2,7 +2,7 @@
 
 Whatever starts, `mlspine up` above all, would otherwise wait for statistics and queries nobody has asked for yet.
 
->>> special.ndtri(0.5)
+>>> float(special.ndtri(0.5))
 0.0
 """
 

@@ -34,6 +34,7 @@ NEEDS: dict[str, frozenset[str]] = {
     "search_logged_models": frozenset({"3"}),
     "sklearn_models": frozenset({"full"}),
     "autolog": frozenset({"full"}),
+    "autolog_boosters": frozenset({"full", "boosters"}),
     "raw_tracking": frozenset({"one"}),
     "raw_writing": frozenset({"one"}),
     "raw_registry": frozenset({"one"}),
@@ -69,7 +70,7 @@ def find(name: str) -> Path:
 SKINNY = Client("vskinny", find("vskinny"), frozenset({"3", "one"}))
 CLIENTS = (
     SKINNY,
-    Client("v318", find("v318"), frozenset({"3", "full"})),
+    Client("v318", find("v318"), frozenset({"3", "full", "boosters"})),
     Client("v222", find("v222"), frozenset({"full"})),
 )
 HERE = SKINNY._replace(python=Path(sys.executable))
