@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import sqlite3
 import threading
@@ -19,7 +20,7 @@ _CREATE_RECORD = "create table if not exists migration (name text primary key, a
 _open: ContextVar[tuple[OpenTransaction, ...]] = ContextVar("mlspine_open_transactions", default=())
 
 
-class OpenTransaction:
+class OpenTransaction(abc.ABC):
     """The inside of an outermost `write()`: whose it is, whether it goes on, and whether one of its parts failed."""
 
     def __init__(self, database: object, *, synced: bool) -> None:
@@ -30,8 +31,9 @@ class OpenTransaction:
         self.failure: BaseException | None = None
         self._attempts = 0
 
+    @abc.abstractmethod
     def execute(self, sql: str, /, **params: Param) -> int:
-        raise NotImplementedError
+        """Run one statement; returns the number of rows it changed."""
 
     def joined(self, *, synced: bool) -> contextlib.AbstractContextManager[None]:
         """The time of an inner `write()`."""
