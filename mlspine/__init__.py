@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlspine.active_run import log
     from mlspine.api import ModelVersion, Workspace, open, ship
+    from mlspine.comparing import Profile, drift, profile
 
 __version__ = "0.1.0.dev0"
-__all__ = ["ModelVersion", "Workspace", "log", "open", "ship"]
+__all__ = ["ModelVersion", "Profile", "Workspace", "drift", "log", "open", "profile", "ship"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,6 +24,10 @@ def __getattr__(name: str) -> Any:
         from mlspine.active_run import log
 
         return log
+    if name in ("Profile", "drift", "profile"):
+        from mlspine import comparing
+
+        return getattr(comparing, name)
     if name in __all__:
         from mlspine import api
 

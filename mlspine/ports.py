@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from mlspine.core.types import Acknowledgement, Alert, Plan, PlannedEndpoint, ProcessState, Proof
 
@@ -117,6 +117,12 @@ class Deployer(Protocol):
         """The plan last applied on this machine, None before the first."""
         ...
 
+    def ask(self, release_hash: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What a release that is loaded would answer, `prediction` and `score` per row; counted and recorded nowhere.
+
+        Raises Invalid for rows it does not take, Unavailable when it is not loaded or does not answer."""
+        ...
+
     def observe(self) -> tuple[ProcessState, ...]:
         """What each inference process says of itself; a dead one is absent."""
         ...
@@ -130,6 +136,18 @@ class Deployer(Protocol):
         ...
 
 
+class ObjectReader(Protocol):
+    """Somebody else's files in object storage, for reading only."""
+
+    def find(self, url: str) -> Mapping[str, str]:
+        """The objects a URL or a glob of one means, by their own URL, and for each what changes when it does."""
+        ...
+
+    def fetch(self, url: str, target: Path) -> None:
+        """A copy of one object on this machine; raises NotFound when it is gone."""
+        ...
+
+
 class Notifier(Protocol):
     """One way to tell a person."""
 
@@ -137,4 +155,15 @@ class Notifier(Protocol):
 
     def send(self, alert: Alert) -> None:
         """Deliver or raise Unavailable with the cause."""
+        ...
+
+
+@runtime_checkable
+class Standing(Notifier, Protocol):
+    """A sink that takes an alert for over unless it hears of it again; it groups and repeats by rules of its own."""
+
+    renew_every_s: float
+
+    def end(self, alert: Alert) -> None:
+        """Say that an alert sent before is over; raises as `send` does."""
         ...

@@ -12,7 +12,8 @@ from mlspine.backends.deadman import DeadManPing
 from mlspine.backends.processes import Death
 from mlspine.core.errors import MlspineError
 from mlspine.core.ids import SHORT_HASH
-from mlspine.core.types import Actor, ProcessState, Severity
+from mlspine.core.types import Actor, Alert, ProcessState, Severity
+from mlspine.monitoring.targets import LatencyTarget, latency_target
 from mlspine.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ SYSTEM = Actor(name="mlspine", kind="system")
 TICK_S = 0.1
 SUPERVISE_EVERY_S = 0.2
 CHECK_EVERY_S = 5.0
+SENTINELS_EVERY_S = 30.0
 HEALTH_EVERY_S = 10.0
 HOUSEKEEP_EVERY_S = 3600.0
 TELL_EVERY_S = 10.0
@@ -31,6 +33,8 @@ FOLLOW_EVERY_S = 0.5
 MACHINES_EVERY_S = 5.0
 ERROR_WINDOW_S = 300.0
 ERROR_WINDOW_MIN_REQUESTS = 100
+SUSTAINED_MS = 15 * 60_000  # failing for so long is CRITICAL
+SLOW_FOR_S = 180.0  # where nobody declared a target, one slow moment is no news
 
 
 class Task:
@@ -102,6 +106,7 @@ class Scheduler:
         self._at = f"@{machine}" if machine else ""
         self._on = f" on {machine}" if machine else ""
         self._errors = ErrorWindow()
+        self._slow_since_s: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         config = workspace.config
@@ -109,10 +114,14 @@ class Scheduler:
             Task("supervise", SUPERVISE_EVERY_S, self._supervise, everywhere=True),
             Task("ingest", config.log.ingest_every_s, workspace.predictions.ingest, everywhere=True),
             Task("check", CHECK_EVERY_S, workspace.monitoring.check),
+            Task("sentinels", SENTINELS_EVERY_S, workspace.sentinel_watch.look),
+            Task("act", CHECK_EVERY_S, workspace.acting.act),
             Task("pull labels", config.feeds.labels_every_s, workspace.feeds.pull_labels, apart=True),
             Task("check sources", config.feeds.source_every_s, workspace.feeds.check_sources, apart=True),
             Task("check requests", config.feeds.requests_every_s, workspace.feeds.check_requests, apart=True),
             Task("schedules", SCHEDULES_EVERY_S, workspace.feeds.run_due),
+            Task("read logs", SCHEDULES_EVERY_S, workspace.watching.read_due, apart=True),
+            Task("tell watchers", TELL_EVERY_S, workspace.watching.tell_others, everywhere=True),
             Task("health", HEALTH_EVERY_S, self._watch_health, everywhere=True),
             Task("housekeep", HOUSEKEEP_EVERY_S, workspace.predictions.housekeep),
             Task("tell registries", TELL_EVERY_S, workspace.attached.tell, apart=True),
@@ -180,14 +189,17 @@ class Scheduler:
             task.failing = False
             self._workspace.monitoring.clear_alert("", cause)
 
-    def _raise_alert(self, endpoint: str, cause: str, severity: Severity, title: str, why: str, action: str) -> None:
+    def _raise_alert(
+        self, endpoint: str, cause: str, severity: Severity, title: str, why: str, action: str
+    ) -> Alert | None:
         try:
-            self._workspace.monitoring.raise_alert(
+            return self._workspace.monitoring.raise_alert(
                 endpoint, cause=cause, severity=severity, title=title, why=why, action=action
             )
         except Exception:
             # The store itself may be what fails (a full disk): the log is then the only witness left.
             log.exception("an alert could not be stored", extra={"cause": cause, "why": why})
+            return None
 
     def _deadman(self) -> list[Task]:
         config = self._workspace.config.monitoring
@@ -204,7 +216,7 @@ class Scheduler:
 
     def _is_well(self) -> bool:
         """Whether this machine does its work: inference answers and is ready when anything is served."""
-        if not self._workspace.deployment.endpoints():
+        if not self._workspace.deployment.answers():
             return True
         states = self._workspace.processes.observe()
         return bool(states) and all(state.ready for state in states)
@@ -279,10 +291,9 @@ class Scheduler:
         recent, failed = self._errors.add(endpoint, self._clock_s(), requests, failures)
         limit = self._workspace.config.monitoring.error_rate
         if recent >= ERROR_WINDOW_MIN_REQUESTS and failed / recent > limit:
-            self._raise_alert(
+            self._raise_lasting(
                 endpoint,
                 f"errors{self._at}",
-                "WARNING",
                 f"{endpoint}: {failed / recent:.1%} of answers failed{self._on}",
                 f"{failed} of {recent} requests in the last 5 minutes (limit {limit:.0%})",
                 f"mlspine rollback {endpoint}",
@@ -291,20 +302,39 @@ class Scheduler:
             self._workspace.monitoring.clear_alert(endpoint, f"errors{self._at}")
 
     def _watch_latency(self, endpoint: str, requests: int, p99_s: float) -> None:
-        target = self._workspace.config.monitoring.latency_p99_s
+        target = self._latency_target(endpoint)
         if target is None or requests < ERROR_WINDOW_MIN_REQUESTS:
             return
-        if p99_s > target:
-            self._raise_alert(
+        if p99_s <= target.seconds:
+            self._slow_since_s.pop(endpoint, None)
+            self._workspace.monitoring.clear_alert(endpoint, f"latency{self._at}")
+            return
+        since_s = self._slow_since_s.setdefault(endpoint, self._clock_s())
+        if target.declared or self._clock_s() - since_s >= SLOW_FOR_S:
+            held_to = "target" if target.declared else "twice that at ship:"
+            self._raise_lasting(
                 endpoint,
                 f"latency{self._at}",
-                "WARNING",
                 f"{endpoint}: answers take longer than agreed{self._on}",
-                f"P99 of the last requests is {p99_s * 1e3:.0f} ms (target {target * 1e3:.0f} ms)",
+                f"P99 of the last requests is {p99_s * 1e3:.0f} ms ({held_to} {target.seconds * 1e3:.0f} ms)",
                 f"mlspine status {endpoint} --explain",
             )
-        else:
-            self._workspace.monitoring.clear_alert(endpoint, f"latency{self._at}")
+
+    def _raise_lasting(self, endpoint: str, cause: str, title: str, why: str, action: str) -> None:
+        """A WARNING, and CRITICAL once it has lasted a quarter of an hour."""
+        alert = self._raise_alert(endpoint, cause, "WARNING", title, why, action)
+        if alert is not None and alert.updated_at_ms - alert.opened_at_ms >= SUSTAINED_MS:
+            self._raise_alert(endpoint, cause, "CRITICAL", title, f"for a quarter of an hour: {why}", action)
+
+    def _latency_target(self, endpoint: str) -> LatencyTarget | None:
+        declared_s = self._workspace.config.monitoring.latency_p99_s
+        if declared_s is not None:
+            return latency_target(declared_s, None)
+        try:
+            served = self._workspace.deployment.get(endpoint)
+        except MlspineError:
+            return None  # taken away in this moment
+        return latency_target(None, self._workspace.deployment.proof(served.current.release_hash))
 
 
 def _utc(at_ms: int) -> str:

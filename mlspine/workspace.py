@@ -9,14 +9,17 @@ from pathlib import Path
 from mlspine import migrations
 from mlspine.advisor.service import Advisor
 from mlspine.artifacts.service import Artifacts
+from mlspine.backends.bucket import Buckets
 from mlspine.backends.choose import is_shared, open_blobs, open_database
 from mlspine.backends.notify import make_notifier
 from mlspine.backends.processes import LocalProcesses
 from mlspine.backends.prometheus import PrometheusCluster
 from mlspine.core.address import local_url
 from mlspine.core.config import Config, load_config
+from mlspine.core.errors import NotFound
 from mlspine.core.ids import now_ms
 from mlspine.data.service import Data
+from mlspine.deployment.examining import Examiner
 from mlspine.deployment.moves import Moves
 from mlspine.deployment.service import Deployment
 from mlspine.feeds.service import Feeds
@@ -27,17 +30,22 @@ from mlspine.handover.service import Handover
 from mlspine.interop.attached import Attached
 from mlspine.machines.identity import bind
 from mlspine.machines.service import Machines
+from mlspine.monitoring.acting import Acting
+from mlspine.monitoring.sentinels import SentinelWatch
 from mlspine.monitoring.service import Monitoring
 from mlspine.monitoring.status import StatusReader
 from mlspine.predictions.service import Predictions
 from mlspine.registry.catalogue import Catalogue
 from mlspine.registry.lineage import Lineage
+from mlspine.registry.sentinels import Sentinels
 from mlspine.registry.service import Registry
 from mlspine.registry.upkeep import Upkeep
 from mlspine.retraining.service import Retraining
+from mlspine.reviewing.service import Reviewing
 from mlspine.tracking.models import LoggedModels
 from mlspine.tracking.reader import RunReader
 from mlspine.tracking.service import Tracking
+from mlspine.watching.service import Watching
 
 
 class Services:
@@ -54,6 +62,7 @@ class Services:
     runs: RunReader
     registry: Registry
     attached: Attached
+    sentinels: Sentinels
     catalogue: Catalogue
     lineage: Lineage
     upkeep: Upkeep
@@ -63,6 +72,8 @@ class Services:
     predictions: Predictions
     monitoring: Monitoring
     feeds: Feeds
+    watching: Watching
+    reviewing: Reviewing
     retraining: Retraining
     handover: Handover
     status: StatusReader
@@ -77,6 +88,7 @@ ROOMS: dict[str, type] = {
     "runs": RunReader,
     "registry": Registry,
     "attached": Attached,
+    "sentinels": Sentinels,
     "catalogue": Catalogue,
     "lineage": Lineage,
     "upkeep": Upkeep,
@@ -86,6 +98,8 @@ ROOMS: dict[str, type] = {
     "predictions": Predictions,
     "monitoring": Monitoring,
     "feeds": Feeds,
+    "watching": Watching,
+    "reviewing": Reviewing,
     "retraining": Retraining,
     "handover": Handover,
     "status": StatusReader,
@@ -188,6 +202,21 @@ class Workspace(Services):
             clock=clock,
             config=config.monitoring,
             label_delay_days=config.log.label_delay_days,
+            owner_of=self._owner_of,
+            root=path.parent,
+        )
+        self.sentinels = Sentinels(db=self.db, registry=self.registry, governance=self.governance, clock=clock)
+        self.sentinel_watch = SentinelWatch(
+            examiner=Examiner(sentinels=self.sentinels, deployer=self.processes),
+            deployment=self.deployment,
+            deployer=self.processes,
+            monitoring=self.monitoring,
+        )
+        self.acting = Acting(
+            monitoring=self.monitoring,
+            deployment=self.deployment,
+            deployer=self.processes,
+            policy=config.monitoring.on_critical,
         )
         self.feeds = Feeds(
             db=self.db,
@@ -198,6 +227,25 @@ class Workspace(Services):
             workspace=path,
             clock=clock,
             config=config.feeds,
+        )
+        self.reviewing = Reviewing(
+            db=self.db,
+            predictions=self.predictions,
+            monitoring=self.monitoring,
+            registry=self.registry,
+            governance=self.governance,
+            clock=clock,
+        )
+        self.watching = Watching(
+            db=self.db,
+            registry=self.registry,
+            deployment=self.deployment,
+            predictions=self.predictions,
+            monitoring=self.monitoring,
+            governance=self.governance,
+            workspace=path,
+            objects=lambda: Buckets(config.store.endpoint),
+            clock=clock,
         )
         self.retraining = Retraining(db=self.db, registry=self.registry, governance=self.governance, clock=clock)
         self.handover = Handover(
@@ -223,7 +271,7 @@ class Workspace(Services):
             machines=self.machines,
             config=config,
             workspace=str(path),
-            feeds_of=self.feeds.states,
+            feeds_of=lambda model: (*self.feeds.states(model), *self.watching.states(model)),
             clock=clock,
         )
         metrics = config.advisor.cluster_metrics
@@ -261,3 +309,11 @@ class Workspace(Services):
 
     def close(self) -> None:
         self.db.close()
+
+    def _owner_of(self, endpoint: str) -> str:
+        """Who answers for what an endpoint serves now, "" when nobody does or it serves nothing."""
+        try:
+            served = self.deployment.get(endpoint)
+            return self.registry.get(served.model, served.current.version).owner
+        except NotFound:
+            return ""

@@ -1,4 +1,4 @@
-"""Notifiers: a log line, a webhook, a command of the user's own; other URLs go to Apprise."""
+"""Notifiers: a log line, a webhook, a command of the user's own, Alertmanager; other URLs go to Apprise."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from mlspine.backends import alertmanager
+from mlspine.backends.alertmanager import AlertmanagerNotifier
 from mlspine.backends.apprise_urls import AppriseNotifier
 from mlspine.core.errors import Invalid, Unavailable
 from mlspine.core.types import Alert
@@ -27,7 +29,8 @@ _LEVELS = {"OK": logging.INFO, "INFO": logging.INFO, "WARNING": logging.WARNING,
 
 
 def make_notifier(text: str) -> Notifier:
-    """The notifier a setting means: "log", an http(s) URL, "command:PROGRAM ARGUMENTS", or an Apprise URL.
+    """The notifier a setting means: "log", an http(s) URL, "command:PROGRAM ARGUMENTS", "alertmanager+http://...",
+    or an Apprise URL.
 
     >>> make_notifier("https://hooks.example.org/T0/secret").name
     'webhook:hooks.example.org'
@@ -38,6 +41,8 @@ def make_notifier(text: str) -> Notifier:
         return CommandNotifier(text.removeprefix("command:"))
     if text.startswith(("http://", "https://")):
         return WebhookNotifier(text)
+    if text.startswith(alertmanager.SCHEME):
+        return AlertmanagerNotifier(text)
     if _SCHEME.match(text):
         return AppriseNotifier(text)
     raise Invalid(
@@ -68,6 +73,7 @@ def document(alert: Alert) -> bytes:
             "cause": alert.cause,
             "why": alert.why,
             "action": alert.action,
+            "owner": alert.owner,
             "at": alert.updated_at_ms,
         }
     )

@@ -82,6 +82,10 @@ class LocalProcesses:
         except (OSError, msgspec.DecodeError):
             return None
 
+    def ask(self, release_hash: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        answers: list[dict[str, Any]] = self._call("ask", COMMAND_TIMEOUT_S, release=release_hash, rows=rows)
+        return answers
+
     def observe(self) -> tuple[ProcessState, ...]:
         try:
             state = msgspec.convert(self._call("observe", PROBE_TIMEOUT_S), type=ProcessState)

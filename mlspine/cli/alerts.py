@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlspine.cli import render
+from mlspine.cli.listing import ListingGroup
 
 if TYPE_CHECKING:
     from mlspine.control import RemoteWorkspace
@@ -19,17 +20,7 @@ WORKSPACE = "workspace"  # how the workspace itself is called where an endpoint'
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-class AlertsGroup(click.Group):
-    """`mlspine alerts [NAME] [--all]` lists: a first word that is no subcommand is a name."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        asks_for_help = bool(args) and args[0] in ctx.help_option_names
-        if not asks_for_help and (not args or args[0] not in self.commands):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=AlertsGroup)
+@click.group(cls=ListingGroup)
 def alerts() -> None:
     """What a person should know: what changed, by how much, and what to do.
 

@@ -104,11 +104,12 @@ def _image(workspace: Workspace, endpoint: Endpoint, wheel: str, extras: tuple[s
     from mlspine.handover.image import image_of
     from mlspine.registry.pickling import freeze, needed_by
     from mlspine.registry.release import read_release
+    from mlspine.registry.watched import require_model
 
     current = endpoint.current
     if not current.version:
         raise Conflict(f"{endpoint.name} answers with no release now", hint=f"mlspine promote {endpoint.name} VERSION")
-    version = workspace.registry.get(endpoint.model, current.version)
+    version = require_model(workspace.registry.get(endpoint.model, current.version))
     return image_of(
         endpoint.name,
         version=current.version,

@@ -81,6 +81,7 @@ def drill(name: str, task: str | None, listed: bool, as_json: bool) -> None:
     from mlspine.control import connect
     from mlspine.folder import locate, this_actor
     from mlspine.handover.rehearsal import Rehearsal
+    from mlspine.registry.watched import require_model
 
     workspace = connect()
     if listed:
@@ -88,7 +89,9 @@ def drill(name: str, task: str | None, listed: bool, as_json: bool) -> None:
         render.emit(found, as_json=as_json, text=lambda: _drills_text(name, found))
         return
     login.refuse_server("a drill")
-    workspace.deployment.get(name)
+    current = workspace.deployment.get(name).current
+    if current.version:
+        require_model(workspace.registry.get(name, current.version))
     workspace.status.refresh()
     config, ended = workspace.config, []
     with Rehearsal(locate(), lambda folder, *ports: _fill(folder, *ports, config=config)) as rehearsal:

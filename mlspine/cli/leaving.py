@@ -83,6 +83,8 @@ def _pages(workspace: Services) -> Iterator[tuple[str, str]]:
     for model in workspace.registry.models():
         yield f"cards/{model.name}.md", card_page(workspace.handover.card(model.name))
     for endpoint in workspace.deployment.endpoints():
+        if endpoint.current.cause == "watch":
+            continue  # its runbooks are kept where it runs
         for task in TASKS:
             written = workspace.handover.runbook(endpoint.name, task)
             yield f"runbooks/{endpoint.name}-{task}.md", runbook_page(workspace, written)

@@ -16,14 +16,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ship": ("mlspine.cli.models:ship", "Turn a fitted model in a file into a release."),
     "serve": ("mlspine.cli.endpoints:serve", "Answer requests with a model; everything starts by itself."),
     "status": ("mlspine.cli.monitor:status", "How an endpoint is doing, with evidence."),
+    "watch": ("mlspine.cli.watch:watch", "Monitor a model that somebody else's server answers with."),
     "look": ("mlspine.cli.look:look", "Open the live page of all endpoints, signed in."),
     "rollback": ("mlspine.cli.endpoints:rollback", "Bring back the whole previous release."),
     "promote": ("mlspine.cli.endpoints:promote", "Move an endpoint to another version of its model."),
     "retrain": ("mlspine.cli.retrain:retrain", "Fit a model again on fresh rows, and judge it by the gate."),
     "gate": ("mlspine.cli.retrain:gate", "Compare a version with Production on rows neither has seen."),
     "labels": ("mlspine.cli.monitor:labels", "Add the true outcomes of predictions, whenever they arrive."),
-    "quality": ("mlspine.cli.monitor:quality", "Measured quality by month, week or day, with intervals."),
+    "quality": ("mlspine.cli.quality:quality", "Measured quality by month, week or day, with intervals."),
+    "drift": ("mlspine.cli.drift:drift", "One table against another, without a server: what changed."),
+    "report": ("mlspine.cli.report:report", "One judged window: verdict, columns by impact, quality; a page."),
+    "causes": ("mlspine.cli.causes:causes", "Why a window changed: column, since when, whose rows."),
     "alerts": ("mlspine.cli.alerts:alerts", "What a person should know; acknowledge, silence, test."),
+    "monitoring": ("mlspine.cli.monitoring:monitoring", "Rules for Prometheus, a dashboard for Grafana."),
     "check": ("mlspine.cli.monitor:check", "Judge the newest rows now instead of at the full hour."),
     "log": ("mlspine.cli.endpoints:log", "SQL over every answered request."),
     "score": ("mlspine.cli.feeds:score", "Score a whole table as the endpoint would, once or at fixed times."),
@@ -33,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("mlspine.cli.models:models", "Models and their versions."),
     "runs": ("mlspine.cli.runs:runs", "What was tried and what came of it: list, show, compare, best."),
     "reproduce": ("mlspine.cli.reproduce:reproduce", "Run a run again: identical, within chance, or different."),
+    "review": ("mlspine.cli.review:review", "Look at a fair sample of answers; what that says of all of them."),
+    "sentinels": ("mlspine.cli.sentinels:sentinels", "Cases whose answer is known, asked of every release."),
     "trust": ("mlspine.cli.models:trust", "Vouch for a model that came from elsewhere."),
     "approve": ("mlspine.cli.govern:approve", "Give your word for a version that somebody else brings forward."),
     "ledger": (
@@ -66,9 +73,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 # itself: they say so instead of quietly acting on another workspace than the one before.
 ON_SERVER = {
     *("ship", "models", "runs", "trust", "approve", "serve", "promote", "rollback", "status", "check", "alerts"),
+    *("review", "sentinels", "causes"),
     *("look", "labels", "quality", "log", "forget", "ledger", "tokens", "advise", "cost", "effort", "reproduce", "gc"),
+    "report",
 }
-ANYWHERE = {"login", "logout", "demo", "completion"}
+ANYWHERE = {"login", "logout", "demo", "completion", "drift"}
 
 
 class LazyGroup(click.Group):

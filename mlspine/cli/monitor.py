@@ -1,4 +1,4 @@
-"""status, check, labels, quality: commands about how a model is doing."""
+"""status, check, labels: commands about how a model is doing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlspine.core.errors import MlspineError
 from mlspine.core.ids import SHORT_HASH
 
 if TYPE_CHECKING:
-    from mlspine.core.types import DriftReport, LabelReceipt, PerformanceReport
+    from mlspine.core.types import DriftReport, LabelReceipt
     from mlspine.machines.service import Machine, Outage
     from mlspine.monitoring.claims import Claim, EndpointStatus
     from mlspine.monitoring.status import WorkspaceStatus
@@ -112,26 +112,6 @@ def add(name: str, file: Path, all_matches: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command()
-@click.argument("name")
-@click.option("--by", type=click.Choice(["all", "month", "week", "day"]), default="all", show_default=True)
-@render.json_option
-def quality(name: str, by: str, as_json: bool) -> None:
-    """Measured quality of endpoint NAME against its labels, with intervals, per release.
-
-    \b
-    Example:
-      mlspine quality churn --by month
-    """
-    from mlspine.control import connect
-
-    workspace = connect()
-    workspace.deployment.get(name)
-    workspace.status.refresh()
-    reports = workspace.monitoring.quality(name, by=by)  # type: ignore[arg-type]  # click has limited it
-    render.emit(reports, as_json=as_json, text=lambda: _quality_text(name, reports))
-
-
 # ---------------------------------------------------------------- text
 
 
@@ -175,9 +155,10 @@ def _outage_text(outage: Outage) -> str:
 
 
 def _endpoint_text(status: EndpointStatus, explain: bool) -> str:
+    where = status.url or "answered by somebody else's server"
     lines = [
         f"{render.mark(VERDICTS[status.verdict])} {render.bold(status.name)}: {status.verdict}: {status.why}",
-        f"  version {status.version}, release {status.release_hash[:SHORT_HASH] or '-'}, {status.url}",
+        f"  version {status.version}, release {status.release_hash[:SHORT_HASH] or '-'}, {where}",
         "",
         "Three levels",
         _claims((status.infrastructure, status.data, status.quality)),
@@ -236,26 +217,3 @@ def _receipt_text(receipt: LabelReceipt) -> str:
         )
     return "\n".join([*lines, f"Next: mlspine quality {receipt.endpoint}"])
 
-
-def _quality_text(name: str, reports: list[PerformanceReport]) -> str:
-    if not any(report.metrics for report in reports):
-        return f"no labelled rows yet\nNext: mlspine labels add {name} FILE"
-    rows = []
-    for report in reports:
-        metric = report.metrics[0] if report.metrics else None
-        interval = metric.interval if metric else None
-        figure = f"{interval.value:.3f} [{interval.lo:.3f}, {interval.hi:.3f}]" if interval else "-"
-        rows.append(
-            (
-                render.when(report.from_at_ms)[:10],
-                report.release_hash[:SHORT_HASH],
-                metric.name if metric else "-",
-                figure,
-                f"{report.labelled_rows:,}",
-                f"{report.coverage:.0%}",
-                report.status.lower(),
-                report.why,
-            )
-        )
-    head = ("from (UTC)", "release", "metric", "value [95%]", "labelled", "coverage", "status", "why")
-    return render.table(rows, head=head, indent="")

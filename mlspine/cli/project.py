@@ -145,7 +145,13 @@ def _endpoints(control: ControlFile) -> list[Endpoint]:
 def _up_text(started: Started, endpoints: list[Endpoint]) -> str:
     control = started.control
     rows = [
-        (each.name, f"version {each.current.version}", f"{control.predictions_url}/endpoints/{each.name}")
+        (
+            each.name,
+            f"version {each.current.version}",
+            "watched: answered by somebody else's server"
+            if each.current.cause == "watch"
+            else f"{control.predictions_url}/endpoints/{each.name}",
+        )
         for each in endpoints
     ]
     return "\n".join(

@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 import msgspec
 
@@ -71,7 +71,8 @@ class MonitoringConfig(Struct, frozen=True, kw_only=True):
     deadman_url: str = ""  # asked for (GET) while this machine is well; whoever watches it notices the silence
     deadman_every_s: PositiveFloat = 30.0
     error_rate: Share = 0.01  # alert when more than this share of answers failed in 5 minutes
-    latency_p99_s: PositiveFloat | None = None  # alert when the 99th percentile is above it; none: not watched
+    latency_p99_s: PositiveFloat | None = None  # alert when the 99th percentile is above it; none: twice that at ship
+    on_critical: Literal["ask", "fallback"] = "ask"  # what a CRITICAL that may switch traffic does by itself
 
 
 class FeedsConfig(Struct, frozen=True, kw_only=True):

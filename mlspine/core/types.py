@@ -246,7 +246,7 @@ class Revision(Struct, frozen=True, kw_only=True):
     number: int
     version: int
     release_hash: str
-    cause: Literal["serve", "promote", "rollback"]
+    cause: Literal["serve", "promote", "rollback", "watch"]  # watch: somebody else's server answers
     log: LogSettings
     created_at_ms: int
     actor: str
@@ -357,7 +357,7 @@ class FeedState(Struct, frozen=True, kw_only=True):
     """One of the ways rows or outcomes reach a model, and how it is doing."""
 
     model: str
-    role: Literal["source", "labels"]
+    role: Literal["source", "labels", "predictions"]  # predictions: the log of somebody else's server
     text: str  # a path or glob, SQL, a Postgres URL or "caller"; "" when nobody said
     said: Literal["", "shipped", "declared"] = ""
     rows: int = 0  # read last
@@ -465,6 +465,9 @@ class DriftReport(Struct, frozen=True, kw_only=True):
     features: tuple[FeatureVerdict, ...]
     alerting_importance: float = 0.0
     judged_at_ms: int = 0
+    threshold_p: float = 0.0  # p at or below which a column is significant; 0: alpha shared out over the columns
+    warning_p: float = 0.0  # p at or below which a change can be a WARNING; 0: threshold_p
+    reference_rows: int = 0  # rows of the reference; 0: not kept with this report
 
 
 class PerformanceReport(Struct, frozen=True, kw_only=True):
@@ -483,6 +486,79 @@ class PerformanceReport(Struct, frozen=True, kw_only=True):
     baseline: Metric | None = None
     severity: Severity = "OK"
     why: str = ""
+    change: Interval | None = None  # of the baseline's metric, window less baseline; its method says for how many looks
+    sample: str = ""  # how the rows with labels differ from all, where they do
+    weighted: tuple[Metric, ...] = ()  # the figures as they would be if they did not; `metrics` are the plain ones
+    expected_at_ms: int = 0  # when nearly all labels, or all that come, are expected; 0: the window goes on for ever
+
+
+class Estimate(Struct, frozen=True, kw_only=True):
+    """Quality of one window without its labels, as known at `as_of_ms`; one per window and metric.
+
+    ESTIMATED: the interval holds its level in back-tests. UNVERIFIED: too few matured windows to know that.
+    BROKEN: the last matured window lay outside its interval; what the model learned no longer holds.
+    NOT_ESTIMABLE: there is no number, and `why` says what is missing.
+    """
+
+    endpoint: str
+    release_hash: str
+    from_at_ms: int
+    to_at_ms: int
+    as_of_ms: int
+    metric: str
+    status: Literal["ESTIMATED", "UNVERIFIED", "BROKEN", "NOT_ESTIMABLE"]
+    rows: int
+    interval: Interval | None = None
+    realised: Interval | None = None  # once the window's labels are in
+    backtest_rmse: float | None = None  # of estimate against realised, over the matured windows
+    matured_windows: int = 0
+    method: str = ""  # "CBPE", "M-CBPE", "DLE"
+    why: str = ""
+
+
+class Suspect(Struct, frozen=True, kw_only=True):
+    """One feature as a cause: how much of the change of this model's output its change explains."""
+
+    name: str
+    influence: float  # share of the output's change, 0 to 1
+    onset_at_ms: int = 0  # when it began; 0: cannot be told
+    onset_lo_ms: int = 0
+    onset_hi_ms: int = 0
+    why: str = ""
+
+
+class Segment(Struct, frozen=True, kw_only=True):
+    """A part of the rows, e.g. a caller or a level: its share before and now, and what of the change is its."""
+
+    column: str
+    level: str
+    share_before: float
+    share_now: float
+    mix: float = 0.0  # of the change of the mean output: because there are more or fewer such rows
+    rate: float = 0.0  # because such rows are answered differently
+    why: str = ""
+
+
+class CauseReport(Struct, frozen=True, kw_only=True):
+    """Where a change of one window comes from: features first, then when, then whose rows."""
+
+    endpoint: str
+    release_hash: str
+    from_at_ms: int
+    to_at_ms: int
+    rows: int
+    output: str  # "score" or "prediction"
+    before: float  # its mean in the reference
+    now: float
+    suspects: tuple[Suspect, ...]
+    segments: tuple[Segment, ...] = ()
+    interaction: str = ""  # what the domain classifier found where no single column moved
+    domain_auc: Interval | None = None
+    skew: tuple[str, ...] = ()  # columns whose served values differ from what the training transform gives
+    row_ids: tuple[str, ...] = ()  # rows to look at
+    says: str = ""
+    method: str = ""  # what was asked: "the model itself", a stand-in, or only importance; and why not the model
+    compared_with: str = ""  # which earlier rows, and which source
 
 
 class Alert(Struct, frozen=True, kw_only=True):
@@ -504,6 +580,9 @@ class Alert(Struct, frozen=True, kw_only=True):
     impact: float = 0.0  # what names the worst first when several are told together
     acknowledged_by: str = ""  # who has taken it on: sinks hear of it again only when it gets worse
     acknowledged_at_ms: int = 0
+    from_at_ms: int = 0  # the window it was last seen in; 0: no window is behind it
+    to_at_ms: int = 0
+    owner: str = ""  # who answers for what it is about; filled in when it is told
 
 
 class Silence(Struct, frozen=True, kw_only=True):

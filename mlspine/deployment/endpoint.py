@@ -20,6 +20,8 @@ def trail(revisions: Sequence[Revision]) -> list[Revision]:
     """
     stack: list[Revision] = []
     for revision in revisions:
+        if revision.cause == "watch":
+            continue  # somebody else's server answered: nothing here to go back to
         if revision.cause == "rollback":
             if stack:
                 stack.pop()

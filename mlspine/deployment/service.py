@@ -32,14 +32,18 @@ from mlspine.deployment.endpoint import (
     rollback_target,
     trail,
 )
+from mlspine.deployment.examining import Examiner
 from mlspine.deployment.judging import Judge, Judged
 from mlspine.governance.service import Governance, signature
 from mlspine.ports import Database, Deployer, Transaction
+from mlspine.registry.sentinels import Sentinels
 from mlspine.registry.service import Registry
+from mlspine.registry.watched import is_watched_version, require_model
 
 Cause = Literal["serve", "promote", "rollback"]
 Placement = Literal["loop", "worker", "auto"]
 
+WATCH: Literal["watch"] = "watch"
 FOLLOW_RETRY_S = 30.0
 
 
@@ -91,6 +95,8 @@ class Deployment:
         self._base_plan = base_plan
         self._clock = clock
         self._judge = Judge(registry=registry, governance=governance)
+        sentinels = Sentinels(db=db, registry=registry, governance=governance, clock=clock)
+        self._examiner = Examiner(sentinels=sentinels, deployer=deployer)
         self._refused: _Refused | None = None
 
     # ------------------------------------------------------------ reading
@@ -107,6 +113,10 @@ class Deployment:
         if row is None:
             raise self._no_endpoint(name)
         return self._endpoint(row)
+
+    def answers(self) -> bool:
+        """Whether anything is answered from here, or is to say that it cannot be."""
+        return any(each.current.cause != WATCH for each in self.endpoints())
 
     @public("read")
     def revisions(self, name: str) -> list[Revision]:
@@ -153,6 +163,12 @@ class Deployment:
         A second rollback goes further back. Without an earlier release the endpoint says "cannot answer".
         """
         endpoint = self.get(name)
+        if endpoint.current.cause == WATCH:
+            raise Invalid(
+                f"{name} is answered by somebody else's server: there is nothing here to roll back",
+                hint="bring the model back where it runs; a return to earlier reference rows is: mlspine watch"
+                f" {name} --reference FILE",
+            )
         if endpoint.current.version == 0:
             raise Conflict(
                 f'endpoint {name} already answers "cannot answer": there is nothing further back',
@@ -163,6 +179,38 @@ class Deployment:
         log = target.log if target else None
         return self._switch(name, version, "rollback", log=log, actor=actor, reason=reason)
 
+    def watch(self, version: ModelVersion, *, log: LogSettings, actor: Actor, reason: str = "") -> Revision:
+        """Judge by `version` what somebody else's server answers under the name of its model.
+
+        Changes no traffic: there is none here. Writes a revision and the ledger line "watch", moves the version to
+        Production; the same again writes nothing. Raises Conflict for a name that is answered from here.
+        """
+        name = check_name(version.model, what="endpoint")
+        revisions = store.revisions(self._db, name)
+        current = revisions[-1] if revisions else None
+        if current is not None and current.cause != WATCH:
+            raise Conflict(
+                f"endpoint {name} is answered from here, and watched for that",
+                hint=f"see: mlspine status {name}; give what answers elsewhere a name of its own",
+            )
+        if current is not None and (current.release_hash, current.log) == (version.release_hash, log):
+            return current
+        _check_redaction(log, version)
+        revision = Revision(
+            endpoint=name,
+            number=next_number(revisions),
+            version=version.version,
+            release_hash=version.release_hash,
+            cause=WATCH,
+            log=log,
+            created_at_ms=self._clock(),
+            actor=signature(actor),
+            reason=reason,
+        )
+        with self._db.write() as tx:
+            self._commit(tx, revision, current, version, None, Judged(Decision(allowed=True)), actor)
+        return revision
+
     def plan(self) -> Plan:
         """The plan the store asks for now: what every inference process must answer by."""
         # Read first: a change meanwhile then leaves a number too small, and the plan is made anew.
@@ -171,7 +219,7 @@ class Deployment:
         planned = tuple(
             self._planned(row["name"], revisions, crashes)
             for row in store.endpoints(self._db)
-            if (revisions := store.revisions(self._db, row["name"]))
+            if (revisions := _answered_here(store.revisions(self._db, row["name"])))
         )
         return msgspec.structs.replace(self._base_plan, number=number, endpoints=planned)
 
@@ -230,6 +278,8 @@ class Deployment:
         actor: Actor,
         reason: str,
     ) -> Switched:
+        if target is not None:
+            require_model(target)
         revisions = store.revisions(self._db, name)
         current = revisions[-1] if revisions else None
         log = log or (current.log if current else LogSettings())
@@ -239,6 +289,7 @@ class Deployment:
             _check_redaction(log, target)
         judged = self._decide(name, target, revisions, cause, actor)
         proof = self._prove(name, target, revisions, log)
+        missed = self._examiner.examine(target, cause, actor) if target is not None else ()
         revision = Revision(
             endpoint=name,
             number=next_number(revisions),
@@ -266,7 +317,7 @@ class Deployment:
             target_after=after.version if after else 0,
             changed=True,
             proof=proof,
-            warnings=(*judged.decision.warnings, *(proof.warnings if proof else ())),
+            warnings=(*judged.decision.warnings, *(proof.warnings if proof else ()), *missed),
             committed_at_ms=committed_at_ms,
             effective_s=effective_s,
             acknowledgements=acknowledgements,
@@ -307,9 +358,10 @@ class Deployment:
 
     def _replaced(self, model: str, revisions: list[Revision]) -> ModelVersion | None:
         """What answers now; before anything does, what is in Production."""
-        if revisions and revisions[-1].version:
+        if revisions and revisions[-1].version and revisions[-1].cause != WATCH:
             return self._registry.get(model, revisions[-1].version)
-        live = [each for each in self._registry.versions(model) if each.stage == "Production"]
+        versions = (each for each in self._registry.versions(model) if not is_watched_version(each))
+        live = [each for each in versions if each.stage == "Production"]
         return live[-1] if live else None
 
     def _prove(
@@ -429,6 +481,11 @@ NOT_RESTORED = (
     "labels and logs (kept as they are)",
     "the machine's installed packages",
 )
+
+
+def _answered_here(revisions: list[Revision]) -> list[Revision]:
+    """The revisions this workspace answers or answered by; [] for an endpoint that is only watched."""
+    return [each for each in revisions if each.cause != WATCH]
 
 
 def _effective_s(acknowledgements: tuple[Acknowledgement, ...], committed_at_ms: int) -> float:

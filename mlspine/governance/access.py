@@ -29,6 +29,7 @@ SERVER_FILES = {
     "predictions/add_labels": ("path",),
     "feeds/declare": ("source", "labels"),
     "feeds/schedule": ("source", "output"),
+    "watching/read_from": ("source",),
 }
 # Methods without a subject that tell nothing of any one model, and change nothing of it.
 UNSCOPED = frozenset({"status/refresh"})

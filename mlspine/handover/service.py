@@ -25,6 +25,7 @@ from mlspine.ports import Database
 from mlspine.predictions.service import Predictions
 from mlspine.registry.account import figure
 from mlspine.registry.service import Registry
+from mlspine.registry.watched import is_watched_version, require_model
 
 
 class Handover:
@@ -66,6 +67,8 @@ class Handover:
         versions = tuple(self._registry.versions(endpoint.model))
         live = endpoint.current.version
         newest = self._registry.get(endpoint.model, versions[-1].version)  # with its recorded example
+        if live:
+            require_model(self._registry.get(endpoint.model, live))
         said = self._edition(newest)[1]
         serving, control = self._config.serving, self._config.control
         known = Known(
@@ -185,7 +188,9 @@ class Handover:
             "data": f"{data.get('rows', 0):,} rows, {data.get('columns', 0)} columns",
             "quality at ship": figure(version.metric) if version.metric else "not estimable",
             "code": str(code.get("commit", ""))[:10] or "no commit",
-            "answers at": f"{local_url(serving.host, serving.port)}/endpoints/{version.model}/predict",
+            "answers at": "somebody else's server"
+            if is_watched_version(version)
+            else f"{local_url(serving.host, serving.port)}/endpoints/{version.model}/predict",
             "fresh rows": feeds.get("source") or "nobody said",
             "labels": feeds.get("labels") or "nobody said",
             "alerts go to": ", ".join(self._sinks) or "the log only",

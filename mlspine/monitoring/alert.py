@@ -8,6 +8,7 @@ told is part of it (`delivered`), so a restart neither repeats a message nor los
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -44,7 +45,7 @@ def after_drift(
     drifted = {_cause(verdict): verdict for verdict in _by_impact(report) if RANK[verdict.severity] >= RANK["WARNING"]}
     changed = []
     for cause, verdict in drifted.items():
-        found = _drift_alert(report.endpoint, cause, verdict, now_ms=now_ms, id_=new_id())
+        found = _drift_alert(report, cause, verdict, now_ms=now_ms, id_=new_id())
         changed.append(_lasting(standing[cause], found) if cause in standing else found)
     changed.extend(_clean(alert, now_ms) for cause, alert in standing.items() if cause not in drifted)
     return changed
@@ -56,12 +57,13 @@ def after_quality(
     *,
     now_ms: int,
     new_id: Callable[[], str],
+    served_here: bool = True,
 ) -> list[Alert]:
     """The quality alert as the newest knowledge of each window puts it; [] when that is nothing new.
 
     reports: one per window, oldest window first. A late label may change any of them, so the state is read
     off the whole row: bad windows stand until two clean ones follow. A window says that all is well only
-    when half of its rows have labels or no more are expected.
+    when half of its rows have labels or no more are expected. served_here: whether the model can be rolled back here.
     """
     told = [report for report in reports if report.metrics and (_is_bad(report) or _speaks(report))]
     if not told:
@@ -70,7 +72,7 @@ def after_quality(
     standing = next((alert for alert in open_alerts if alert.cause == cause), None)
     bad, clean = _standing_windows(told)
     if bad:
-        found = _quality_alert(bad[-1], cause, now_ms=now_ms, id_=new_id())
+        found = _quality_alert(bad[-1], cause, now_ms=now_ms, id_=new_id(), served_here=served_here)
         lasting = found if standing is None else _lasting(standing, found)
         changed = msgspec.structs.replace(lasting, windows=len(bad), clear_windows=clean)
     elif standing is not None:
@@ -146,6 +148,8 @@ def _lasting(standing: Alert, found: Alert) -> Alert:
         why=found.why,
         action=found.action,
         impact=found.impact,
+        from_at_ms=found.from_at_ms,
+        to_at_ms=found.to_at_ms,
         updated_at_ms=found.updated_at_ms,
         windows=standing.windows + 1,
         clear_windows=0,
@@ -210,7 +214,8 @@ def _by_impact(report: DriftReport) -> list[FeatureVerdict]:
     return sorted(report.features, key=lambda verdict: (-RANK[verdict.severity], -verdict.impact, verdict.name))
 
 
-def _drift_alert(endpoint: str, cause: str, verdict: FeatureVerdict, *, now_ms: int, id_: str) -> Alert:
+def _drift_alert(report: DriftReport, cause: str, verdict: FeatureVerdict, *, now_ms: int, id_: str) -> Alert:
+    endpoint = report.endpoint
     subject = verdict.name if verdict.role == "input" else f"the model's {verdict.role}"
     return Alert(
         id=id_,
@@ -219,14 +224,25 @@ def _drift_alert(endpoint: str, cause: str, verdict: FeatureVerdict, *, now_ms: 
         severity=verdict.severity,
         title=f"{endpoint}: {subject} {_HAPPENED.get(verdict.direction, 'drifted')}",
         why=verdict.why,
-        action=f"mlspine status {endpoint}",
+        action=f"mlspine report {endpoint} --window {_minute(report.from_at_ms)}",
         opened_at_ms=now_ms,
         updated_at_ms=now_ms,
         impact=verdict.impact,
+        from_at_ms=report.from_at_ms,
+        to_at_ms=report.to_at_ms,
     )
 
 
-def _quality_alert(report: PerformanceReport, cause: str, *, now_ms: int, id_: str) -> Alert:
+def _minute(at_ms: int) -> str:
+    """A moment as `--window` takes it; windows begin at full hours.
+
+    >>> _minute(1_700_000_000_000)
+    '2023-11-14T22:13'
+    """
+    return dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M")
+
+
+def _quality_alert(report: PerformanceReport, cause: str, *, now_ms: int, id_: str, served_here: bool) -> Alert:
     return Alert(
         id=id_,
         endpoint=report.endpoint,
@@ -234,10 +250,12 @@ def _quality_alert(report: PerformanceReport, cause: str, *, now_ms: int, id_: s
         severity=report.severity,
         title=f"{report.endpoint}: measured {_metric(report)} is worse than when it was shipped",
         why=report.why,
-        action=f"mlspine rollback {report.endpoint}",
+        action=f"mlspine {'rollback' if served_here else 'quality'} {report.endpoint}",
         opened_at_ms=now_ms,
         updated_at_ms=now_ms,
         impact=1.0,
+        from_at_ms=report.from_at_ms,
+        to_at_ms=report.to_at_ms,
     )
 
 

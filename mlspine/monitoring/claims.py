@@ -13,6 +13,7 @@ from mlspine.core.types import (
     Alert,
     DriftReport,
     Endpoint,
+    Estimate,
     Evidence,
     FeedState,
     LogSummary,
@@ -92,6 +93,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...] = ()  # of the kinds in `exercised`, about endpoint, model and workspace
     sinks: int = 0  # ways to tell a person, beside the log
     delivered_at_ms: int = 0  # the newest alert that reached one of them; 0: none did
+    estimate: Estimate | None = None  # the newest of the live release, of its primary metric
 
 
 def answer(facts: Facts) -> EndpointStatus:
@@ -223,6 +225,11 @@ def _quality(facts: Facts) -> Claim:
         sample = f"{measured.rows:,} labelled rows, {facts.quality.coverage:.0%} of those answered"
         return Claim(name="quality", state=state, evidence=f"measured {_figure(measured)} on {sample}")
     hint = f"no labels yet: mlspine labels add {facts.endpoint.name} FILE"
+    estimate = facts.estimate
+    if estimate is not None and estimate.interval is not None and estimate.status != "BROKEN":
+        figure = f"{estimate.interval.value:.3f} [{estimate.interval.lo:.3f}, {estimate.interval.hi:.3f}]"
+        said = f"{estimate.metric} {figure} from {estimate.rows:,} answers alone, {estimate.status.lower()}"
+        return Claim(name="quality", state="amber", evidence=f"{said}; {hint}")
     metric = facts.version.metric if facts.version else None
     if metric is not None and metric.interval is not None:
         return Claim(name="quality", state="amber", evidence=f"{_figure(metric)} at ship ({metric.rows_from}); {hint}")
@@ -266,7 +273,7 @@ def _data_reaches(facts: Facts) -> Claim:
     return Claim(name=name, state="amber" if unread else "green", evidence="; ".join([recorded, *told]))
 
 
-_FEEDS = {"source": "fresh rows", "labels": "labels"}
+_FEEDS = {"source": "fresh rows", "labels": "labels", "predictions": "answers"}
 
 
 def _read(feed: FeedState, now_ms: int) -> str:

@@ -6,8 +6,11 @@ A feature is worth a WARNING only when all of these hold:
   the feature is named         by Benjamini-Hochberg at 5%
   an effect is over its limit  the larger of its floor (practical relevance) and its natural variation over
                                blocks of the reference
-  that effect is not chance    by its own sampling noise, at the window's level: a certain but tiny change
-                               elsewhere in the column does not lend significance to a noisy effect
+  it is certain enough to tell a person: the column's p, and that of this very effect, are at most
+                               WARNING_ALPHA / columns. In a window of 500 rows whatever is significant is also
+                               large, so the floors alone would let every hundredth unchanged window warn; and
+                               a certain but tiny change elsewhere in the column does not lend significance to
+                               a noisy effect
 What is significant without such an effect, or moves a feature the model ignores, is INFO: kept, never sent.
 PSI, KS and W1 are reported beside their noise and never decide.
 """
@@ -22,8 +25,9 @@ import numpy as np
 
 from mlspine.core.types import DriftReport, Effect, FeatureVerdict, Severity
 from mlspine.stats.baseline import MIN_ROWS, Baseline, output_key
-from mlspine.stats.calibrate import DAY_MS, Limits, floors_of
+from mlspine.stats.calibrate import Limits, floors_of
 from mlspine.stats.compare import Comparison, Drawn, Sized, Verdict, compare, decide, draw
+from mlspine.stats.natural import DAY_MS
 from mlspine.stats.profile import Floats, NumericPart, Part, Profile, Reference, Tally
 
 Role = Literal["input", "score", "prediction"]
@@ -32,6 +36,10 @@ RANK: dict[Severity, int] = {"OK": 0, "INFO": 1, "WARNING": 2, "CRITICAL": 3}
 JUMP_PP = 10.0
 HEAVY_IMPORTANCE = 0.2
 IGNORED_IMPORTANCE = 0.01
+# Share of unchanged windows that may be a WARNING, where alpha is the share that may be significant.
+WARNING_ALPHA = 0.0005
+# What an effect cannot exceed: a limit there means that it does not decide.
+MOST = {"js": 1.0, "tv": 1.0, "missing_pp": 100.0, "unseen_pp": 100.0}
 _ROLES: dict[str, Role] = {"score": "score", "prediction": "prediction"}
 
 
@@ -62,6 +70,7 @@ def judge(
     to_at_ms: int,
     judged_at_ms: int = 0,
     min_rows: int = MIN_ROWS,
+    compared: Sequence[Comparison] | None = None,
 ) -> DriftReport:
     """The verdict on one window, columns sorted by severity and impact.
 
@@ -69,6 +78,7 @@ def judge(
     `learned_outputs` while the release carries none. alpha: share of unchanged windows that may be called
     significant. history: earlier reports of the endpoint; persistence is read off the last two of this
     release. Windows shorter than a day are held against limits of their own where there are any.
+    compared: what `compare` says of the inputs, where many windows were compared in one pass.
 
     Below min_rows the status is INSUFFICIENT and nothing is said of any column; severity is then INFO, so
     that too little evidence never looks like none of drift.
@@ -97,10 +107,13 @@ def judge(
         return msgspec.structs.replace(report, status="LEARNING")
     short = to_at_ms - from_at_ms < DAY_MS
     limits = {**baseline.limits, **baseline.limits_short} if short else baseline.limits
-    columns, unjudged = _columns(baseline, inputs, outputs, learned_outputs, limits, min_rows)
-    decision = decide([c.comparison.p for c in columns], alpha=alpha, critical_p=baseline.critical_p)
+    if compared is None:
+        compared = compare(baseline.inputs, inputs)
+    columns, unjudged = _columns(baseline, inputs, compared, outputs, learned_outputs, limits, min_rows)
+    decision = decide([c.comparison.p for c in columns], alpha=alpha, critical_p=_critical_p(baseline, len(columns)))
+    warning_p = decision.threshold * min(1.0, WARNING_ALPHA / max(alpha, WARNING_ALPHA))
     verdicts = [
-        _verdict(column, named, decision, ignored=_ignored(column, baseline.importance))
+        _verdict(column, named, decision, warning_p, ignored=_ignored(column, baseline.importance))
         for column, named in zip(columns, decision.named, strict=True)
     ]
     verdicts = _lasting(verdicts, _recent(history, release_hash, from_at_ms)) + unjudged
@@ -111,7 +124,18 @@ def judge(
         severity=max((v.severity for v in verdicts), key=RANK.__getitem__, default="OK"),
         features=tuple(verdicts),
         alerting_importance=sum(v.importance for v in verdicts if v.role == "input" and _alerts(v)),
+        threshold_p=decision.threshold,
+        warning_p=warning_p,
+        reference_rows=baseline.inputs.rows,
     )
+
+
+def _critical_p(baseline: Baseline, columns: int) -> float | None:
+    """The measured level per column, shared out anew where more columns are judged than it was measured over."""
+    if baseline.critical_p is None:
+        return None
+    measured = len(baseline.inputs.names) + (len(baseline.outputs.names) if baseline.outputs else 0)
+    return baseline.critical_p * min(1.0, measured / max(1, columns))
 
 
 # ---------------------------------------------------------------- which columns, against which limits
@@ -120,6 +144,7 @@ def judge(
 def _columns(
     baseline: Baseline,
     inputs: Profile,
+    compared: Sequence[Comparison],
     outputs: Profile | None,
     learned_outputs: Reference | None,
     limits: Limits,
@@ -127,7 +152,7 @@ def _columns(
 ) -> tuple[list[_Column], list[FeatureVerdict]]:
     judged: list[_Column] = []
     unjudged: list[FeatureVerdict] = []
-    for comparison in compare(baseline.inputs, inputs):
+    for comparison in compared:
         name = comparison.name
         importance = baseline.importance.get(name) if baseline.importance else None
         if comparison.rows:
@@ -182,9 +207,10 @@ def _ignored(column: _Column, importance: Mapping[str, float]) -> bool:
 # ---------------------------------------------------------------- one verdict
 
 
-def _verdict(column: _Column, named: bool, decision: Verdict, *, ignored: bool) -> FeatureVerdict:
+def _verdict(column: _Column, named: bool, decision: Verdict, warning_p: float, *, ignored: bool) -> FeatureVerdict:
     comparison = column.comparison
-    over = [name for name in column.limits if _over(name, column, decision.threshold)]
+    certain = comparison.p <= warning_p
+    over = [name for name in column.limits if certain and _over(name, column, warning_p)]
     drawn = _drawn(column)
     severity: Severity = "OK"
     if named:
@@ -204,7 +230,7 @@ def _verdict(column: _Column, named: bool, decision: Verdict, *, ignored: bool) 
         impact=_impact(column, decision.threshold),
         severity=severity,
         direction=_direction(leading, column, decision.threshold),
-        why=_why(column, named, over, leading, drawn, ignored=ignored),
+        why=_why(column, named, over, leading, drawn, decision.threshold, ignored=ignored),
         reference_shares=drawn.before,
         window_shares=drawn.after,
         bin_labels=drawn.labels,
@@ -213,11 +239,16 @@ def _verdict(column: _Column, named: bool, decision: Verdict, *, ignored: bool) 
 
 def _over(name: str, column: _Column, threshold: float) -> bool:
     effect = column.comparison.effects.get(name)
-    if effect is None or effect.p > threshold or effect.value < column.floors[name]:
+    if effect is None or effect.p > threshold or effect.value < column.floors[name] or not _decides(name, column):
         return False
     limit = column.limits[name]
     # What the reference's own blocks reach is natural, so a limit above the floor has to be passed.
     return effect.value > limit if limit > column.floors[name] else True
+
+
+def _decides(name: str, column: _Column) -> bool:
+    """Whether the effect can be over its limit at all."""
+    return column.limits[name] < MOST.get(name, np.inf)
 
 
 def _effect(name: str, sized: Sized, column: _Column) -> Effect:
@@ -320,6 +351,7 @@ def _why(
     over: Sequence[str],
     leading: str,
     drawn: Drawn,
+    threshold: float,
     *,
     ignored: bool,
 ) -> str:
@@ -327,7 +359,11 @@ def _why(
         return f"no change beyond chance (p {column.comparison.p:.2g})"
     text = _SENTENCES[leading](column, drawn)
     if not over:
-        text = f"changed beyond chance but within limits: {text}"
+        large = any(_over(name, column, threshold) for name in column.limits)
+        text = f"changed beyond chance but {'not certain enough to warn' if large else 'within limits'}: {text}"
+    undecided = [_WORDS.get(name, name) for name in column.limits if not _decides(name, column)]
+    if undecided and not over:
+        text += f"; {' and '.join(undecided)} cannot decide: between parts of the reference they reach their maximum"
     stuck = _stuck(column) if over else None
     if stuck is not None:
         text = f"every value is {stuck}: {text}"
@@ -378,6 +414,14 @@ _SENTENCES = {
     "mean_sd": _mean_sentence,
     "js": _js_sentence,
     "tv": _tv_sentence,
+}
+
+
+_WORDS = {
+    "js": "JS distance",
+    "tv": "total variation",
+    "missing_pp": "the missing rate",
+    "unseen_pp": "the unseen rate",
 }
 
 

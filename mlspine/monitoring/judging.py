@@ -20,12 +20,14 @@ from mlspine.monitoring.window import (
     due_windows,
     expected_windows,
     late_rows,
+    rows_by_slot,
     span_of,
 )
 from mlspine.monitoring.yardstick import Yardsticks
 from mlspine.ports import Database
 from mlspine.predictions.service import Predictions
 from mlspine.stats import profile as profiles
+from mlspine.stats.baseline import at_hours
 from mlspine.stats.profile import Profile, Reference
 
 LATE_HORIZON_MS = 48 * HOUR_MS  # hours judged longer ago are not looked at again
@@ -157,7 +159,7 @@ class Judging:
         outputs = baseline.outputs or (learned.reference if learned else None)
         span = span_of(window)
         return judge(
-            baseline,
+            at_hours(baseline, rows_by_slot(window)),
             _merged_inputs(window, baseline.inputs),
             _merged_outputs(window, outputs) if outputs else None,
             learned_outputs=learned.reference if learned else None,

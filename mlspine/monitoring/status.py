@@ -21,6 +21,7 @@ from mlspine.deployment.service import Deployment
 from mlspine.governance.service import Governance
 from mlspine.machines.service import Machine, Machines, Outage
 from mlspine.monitoring.claims import EndpointStatus, Facts, Speed, answer
+from mlspine.monitoring.elsewhere import is_elsewhere, told_elsewhere
 from mlspine.monitoring.exercised import KINDS
 from mlspine.monitoring.service import Monitoring
 from mlspine.ports import Deployer
@@ -79,9 +80,9 @@ class StatusReader:
         alerts = tuple(self._monitoring.alerts("", open_only=True))
         return WorkspaceStatus(
             workspace=self._workspace,
-            serving=bool(processes),
+            serving=bool(processes) or (bool(endpoints) and all(each.current.cause == "watch" for each in endpoints)),
             processes=processes,
-            endpoints=tuple(answer(self._facts(endpoint, processes, alerts)) for endpoint in endpoints),
+            endpoints=tuple(_told(self._facts(endpoint, processes, alerts)) for endpoint in endpoints),
             alerts=tuple(alert for alert in alerts if not alert.endpoint),
             machines=tuple(self._machines.machines()),
             outages=tuple(self._machines.outages()),
@@ -121,6 +122,7 @@ class StatusReader:
             evidence=self._evidence(endpoint),
             sinks=len(self._config.monitoring.notify),
             delivered_at_ms=_delivered(self._monitoring.alerts(open_only=False)),
+            estimate=self._monitoring.newest_estimate(endpoint.name, release_hash),
         )
 
     def _evidence(self, endpoint: Endpoint) -> tuple[Evidence, ...]:
@@ -131,6 +133,11 @@ class StatusReader:
 
 
 # ---------------------------------------------------------------- words
+
+
+def _told(facts: Facts) -> EndpointStatus:
+    status = answer(facts)
+    return told_elsewhere(status, facts) if is_elsewhere(facts) else status
 
 
 def _speed(endpoint: str, processes: tuple[ProcessState, ...]) -> Speed | None:

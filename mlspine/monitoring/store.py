@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mlspine.core.types import Alert, DriftReport, PerformanceReport, Silence
+from mlspine.core.types import Alert, DriftReport, PerformanceReport, Silence, Struct
 from mlspine.monitoring.window import HOUR_MS, Span
 from mlspine.ports import Database, Transaction
 
@@ -52,6 +52,20 @@ def reports(
         limit=limit,
     )
     return [msgspec.json.decode(row["document"], type=DriftReport) for row in reversed(rows)]
+
+
+def find_report(db: Database, endpoint: str, *, at_ms: int, release_hash: str) -> DriftReport | None:
+    """The report of the window that holds a moment, the newest with 0; of releases whose hash begins so."""
+    rows = db.read(
+        "select document from drift_report where endpoint = :endpoint"
+        " and (:at_ms = 0 or (from_at_ms <= :at_ms and to_at_ms > :at_ms))"
+        " and substr(release_hash, 1, length(:release_hash)) = :release_hash"
+        " order by to_at_ms desc, from_at_ms desc limit 1",
+        endpoint=endpoint,
+        at_ms=at_ms,
+        release_hash=release_hash,
+    )
+    return msgspec.json.decode(rows[0]["document"], type=DriftReport) if rows else None
 
 
 def judged_spans(db: Database, *, from_at_ms: int, to_at_ms: int) -> dict[str, list[Span]]:
@@ -164,6 +178,45 @@ def performance(db: Database, endpoint: str, *, period: str, as_of_ms: int) -> l
         as_of_ms=as_of_ms,
     )
     return [msgspec.json.decode(row["document"], type=PerformanceReport) for row in rows]
+
+
+class Measured(Struct, frozen=True, kw_only=True):
+    """A window and all that decides whether it is to be measured again: any difference says it is.
+
+    changed: the newest change of labels in it; phase: 0 it goes on, 1 it is over, 2 its labels' time is over too.
+    """
+
+    release_hash: str
+    from_at_ms: int
+    to_at_ms: int
+    changed: int
+    predicted_rows: int
+    labelled_rows: int
+    phase: int
+
+
+def measured(db: Database, endpoint: str, period: str) -> list[Measured]:
+    """Every window as it was when its quality was last measured."""
+    rows = db.read(
+        f"select {', '.join(Measured.__struct_fields__)} from measured_window"
+        " where endpoint = :endpoint and period = :period",
+        endpoint=endpoint,
+        period=period,
+    )
+    return [Measured(**row) for row in rows]
+
+
+def put_measured(tx: Transaction, endpoint: str, period: str, window: Measured) -> None:
+    names = ("endpoint", "period", *Measured.__struct_fields__)
+    later = ("to_at_ms", "changed", "predicted_rows", "labelled_rows", "phase")
+    tx.execute(
+        f"insert into measured_window ({', '.join(names)}) values ({', '.join(f':{name}' for name in names)})"
+        " on conflict (endpoint, release_hash, period, from_at_ms)"
+        f" do update set {', '.join(f'{name} = :{name}' for name in later)}",
+        endpoint=endpoint,
+        period=period,
+        **msgspec.structs.asdict(window),
+    )
 
 
 # ---------------------------------------------------------------- alerts

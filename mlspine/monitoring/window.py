@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from mlspine.core.types import SubWindow
+from mlspine.stats.seasons import SLOTS, slots_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Period = Literal["all", "month", "week", "day"]
@@ -83,6 +84,14 @@ def due_windows(
 def span_of(window: Sequence[SubWindow]) -> Span:
     """From the beginning of a window's first hour to the end of its last."""
     return Span(window[0].start_at_ms, window[-1].start_at_ms + HOUR_MS)
+
+
+def rows_by_slot(window: Sequence[SubWindow]) -> Array:
+    """Rows of a window per slot of the week (48,): hour of the day, workdays first, then weekends."""
+    slot = slots_of(np.array([hour.start_at_ms for hour in window], dtype=np.int64))
+    rows = np.zeros(SLOTS, dtype=np.int64)
+    np.add.at(rows, slot, [hour.rows for hour in window])
+    return rows
 
 
 def late_rows(hours: Iterable[SubWindow], judged: Mapping[int, int]) -> dict[int, int]:

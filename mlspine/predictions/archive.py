@@ -14,6 +14,7 @@ from mlspine.core.late import duckdb
 from mlspine.core.types import Columns
 from mlspine.ports import BlobStore, Database
 from mlspine.predictions import segment, store
+from mlspine.predictions.reach import joined, keyed, reach
 from mlspine.predictions.store import Kind, Segment
 
 DRAFT_SUFFIX = ".draft"
@@ -53,6 +54,7 @@ class Archive:
         key = segment.new_key(kind, endpoint)
         types = segment.COLUMNS_OF[kind]
         size = self._put(key, lambda path: segment.write(self.connection, path, columns, types))
+        ids = reach(columns["_id"].tolist())
         return Segment(
             key=key,
             kind=kind,
@@ -64,6 +66,9 @@ class Archive:
             last_event_at_ms=int(event_at_ms.max()),
             first_received_at_ms=int(received_at_ms.min()),
             last_received_at_ms=int(received_at_ms.max()),
+            first_id=ids.first,
+            last_id=ids.last,
+            keyed=int(any(name is not None for name in columns["_key"].tolist())),
         )
 
     def rewrite(self, group: Sequence[Segment], *, where: str = "true") -> Segment | None:
@@ -76,6 +81,7 @@ class Archive:
         rows = int(counted[0]) if counted else 0
         if rows == 0:
             return None
+        ids = joined(group)
         key = segment.new_key(group[0].kind, group[0].endpoint)
         size = self._put(key, lambda path: segment.copy(self.connection, select, path))
         return msgspec.structs.replace(
@@ -87,6 +93,10 @@ class Archive:
             last_event_at_ms=max(each.last_event_at_ms for each in group),
             first_received_at_ms=min(each.first_received_at_ms for each in group),
             last_received_at_ms=max(each.last_received_at_ms for each in group),
+            settled=min(each.settled for each in group),
+            first_id=ids.first if ids else None,
+            last_id=ids.last if ids else None,
+            keyed=keyed(group),
         )
 
     def scan(self, segments: Iterable[Segment], kind: Kind) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +22,11 @@ import numpy as np
 from mlspine.core.errors import MlspineError
 from mlspine.core.ids import digest_bytes
 from mlspine.core.types import Columns, Struct, SubWindow
-from mlspine.ports import Database
+from mlspine.ports import Database, Transaction
 from mlspine.predictions import store
 from mlspine.predictions.archive import Archive, add_rows, first_outputs
-from mlspine.predictions.segment import Rows, rows_of
+from mlspine.predictions.known import KnownRows, UInts, digests_of
+from mlspine.predictions.segment import Array, Rows, rows_of
 from mlspine.predictions.spool import Batch, read_frames, spool_files
 from mlspine.predictions.store import Logged, Segment
 from mlspine.predictions.windows import LEARNING_ROWS, ReleaseReferences, hourly, merged
@@ -44,6 +45,29 @@ class Ingested(Struct, frozen=True, kw_only=True):
     rows: int = 0
     segments: int = 0
     damaged_bytes: int = 0
+
+
+class Recorded(Struct, frozen=True, kw_only=True):
+    """What one call of `record` brought in. duplicates: rows that were in the log already, by their ids."""
+
+    rows: int = 0
+    duplicates: int = 0
+
+
+class Foreign(NamedTuple):
+    """Rows that somebody else's server answered. by_id: their ids are the sender's own and tell a row sent again."""
+
+    batch: Batch
+    by_id: bool
+
+
+class _Known(NamedTuple):
+    """Ids of one endpoint's rows that are to be remembered with them."""
+
+    endpoint: str
+    ids: UInts
+    event_at_ms: Array
+    timed: Array
 
 
 class _Chunk(NamedTuple):
@@ -110,6 +134,34 @@ class Ingest:
         self._remove_finished()
         return Ingested(rows=rows, segments=segments, damaged_bytes=damaged)
 
+    def record(self, foreign: Sequence[Foreign], *, also: Callable[[Transaction], None]) -> Recorded:
+        """Bring rows in that come by no spool; those known by their ids are left out. also: is written with them,
+        whole or not at all."""
+        changes: list[_Change] = []
+        known: list[_Known] = []
+        given = 0
+        for each in foreign:
+            given += each.batch.rows
+            for rows in rows_of([each.batch]):
+                if each.by_id:
+                    rows, ids = self._unknown(rows, timed=bool(each.batch.event_at_ms), before=known)
+                    known.append(ids)
+                if rows.size:
+                    changes.append(self._change(self._without_forgotten(rows), changes))
+        self._commit(_Chunk([], {}, {}), changes, known=known, also=also)
+        taken = sum(len(each.ids) for each in known) + sum(each.batch.rows for each in foreign if not each.by_id)
+        return Recorded(rows=taken, duplicates=given - taken)
+
+    def _unknown(self, rows: Rows, *, timed: bool, before: list[_Known]) -> tuple[Rows, _Known]:
+        """The rows that are not in the log, nor among those about to be."""
+        told = zip(rows.meta["_id"].tolist(), rows.meta["_row"].tolist(), strict=True)
+        ids = digests_of([f"{id_}:{row}" for id_, row in told])
+        flags = np.full(rows.size, timed)
+        fresh = KnownRows(self._db, rows.endpoint).unknown(ids, event_at_ms=rows.event_at_ms, timed=flags)
+        for each in before:
+            fresh &= ~np.isin(ids, each.ids) if each.endpoint == rows.endpoint else True
+        return rows.where(fresh), _Known(rows.endpoint, ids[fresh], rows.event_at_ms[fresh], flags[fresh])
+
     # ------------------------------------------------------------ reading
 
     def _collect(self) -> _Chunk | None:
@@ -175,14 +227,25 @@ class Ingest:
         )
         return _Change(segments, windows, counted, outputs, inputs)
 
-    def _commit(self, chunk: _Chunk, changes: list[_Change]) -> None:
+    def _commit(
+        self,
+        chunk: _Chunk,
+        changes: list[_Change],
+        *,
+        known: Sequence[_Known] = (),
+        also: Callable[[Transaction], None] = lambda tx: None,
+    ) -> None:
         now_ms = self._clock()
         with self._db.write() as tx:
+            also(tx)
+            for each in known:
+                seen = KnownRows(tx, each.endpoint)
+                seen.add(tx, each.ids, event_at_ms=each.event_at_ms, timed=each.timed, now_ms=now_ms)
             for name, offset in chunk.positions.items():
                 store.set_position(tx, position_name(self._machine, name), offset, chunk.damaged.get(name, 0))
             for change in changes:
-                for each in change.segments:
-                    store.add_segment(tx, each)
+                for made in change.segments:
+                    store.add_segment(tx, made)
                 for window in change.windows:
                     at = (window.endpoint, window.release_hash, window.start_at_ms)
                     found = store.find_sub_window(tx, *at)

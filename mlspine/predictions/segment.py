@@ -155,7 +155,7 @@ def _rows(batches: list[Batch]) -> Rows:
     events = _event_times(batches, received, rows_per_batch)
     meta: Columns = {
         "_id": np.repeat(_objects([each for batch in batches for each in batch.request_ids]), counts),
-        "_row": np.arange(len(received)) - np.repeat(np.cumsum(counts) - counts, counts),
+        "_row": np.arange(len(received)) - np.repeat(np.cumsum(counts) - counts - _first_rows(batches), counts),
         "_event_time": _timestamps(events),
         "_received_at": _timestamps(received),
         "_key": _objects([key for batch in batches for key in batch.keys or repeat(None, batch.rows)]),
@@ -181,6 +181,10 @@ def _event_times(batches: list[Batch], received: Array, rows_per_batch: Array) -
         if batch.event_at_ms:
             events[stop - batch.rows : stop] = batch.event_at_ms
     return events
+
+
+def _first_rows(batches: list[Batch]) -> Array:
+    return _int64(first for batch in batches for first in batch.first_rows or repeat(0, len(batch.row_counts)))
 
 
 def _callers(batches: list[Batch]) -> Array:
@@ -375,6 +379,7 @@ def matched_labels(outcomes: str, labels: str) -> str:
     request's first row.
     """
     label = "l.label, l.label_number, l.label_time, l.received_at as label_received_at, l.seq, l.source"
+    label += ", l.timed"
     return f"""
         select o.*, {label} from {labels} l join {outcomes} o
             on l._id = o._id and coalesce(l._row, 0) = o._row
@@ -393,6 +398,6 @@ def matched_labels(outcomes: str, labels: str) -> str:
 def newest_labels(outcomes: str, labels: str) -> str:
     """SQL of the labelled outcomes, one row each: the label with the newest label_time wins."""
     return f"""
-        select * exclude (label_received_at, seq) from ({matched_labels(outcomes, labels)})
+        select * exclude (label_received_at, seq, timed) from ({matched_labels(outcomes, labels)})
         qualify row_number() over
             (partition by _id, _row order by label_time desc, label_received_at desc, seq desc) = 1"""

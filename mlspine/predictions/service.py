@@ -18,10 +18,11 @@ from mlspine.core.late import duckdb
 from mlspine.core.public import public
 from mlspine.core.types import Actor, Columns, LabelReceipt, LogSummary, Scalar, Struct, SubWindow
 from mlspine.governance.service import Governance, signature
-from mlspine.ports import BlobStore, Database
+from mlspine.ports import BlobStore, Database, Transaction
 from mlspine.predictions import labels, query, store, upkeep
 from mlspine.predictions.archive import Archive
-from mlspine.predictions.ingest import Ingest, Ingested, position_name, subject_digest
+from mlspine.predictions.ingest import Foreign, Ingest, Ingested, Recorded, position_name, subject_digest
+from mlspine.predictions.known import DAY_MS, drop_known_before, filling_until, set_filling
 from mlspine.predictions.labelling import Labelling
 from mlspine.predictions.query import QueryResult
 from mlspine.predictions.spool import scrub, spool_files
@@ -111,6 +112,7 @@ class Predictions:
             self._swept = False  # a failure below leaves files behind
             done = self._ingest.run()
             if done.segments:
+                self._labelling.settle()
                 upkeep.merge_small(self._db, self._archive)
             if forgotten_at_ms != self._scrubbed_at_ms:
                 self._scrub_spool()  # what has just been taken in may have been of the one forgotten
@@ -118,11 +120,38 @@ class Predictions:
             self._swept = True
         return done
 
+    def record(self, foreign: Sequence[Foreign], *, also: Callable[[Transaction], None] = lambda tx: None) -> Recorded:
+        """Bring rows into the log that somebody else's server answered, as those of the spool are: in one transaction
+        with their profiles, the ids they are known by, and whatever `also` writes.
+
+        Some ten thousand rows at a time. Rows with an id that is in the log already are left out and counted.
+        """
+        with self._writing():
+            swept, self._swept = self._swept, False  # a failure below leaves files behind
+            done = self._ingest.record(foreign, also=also)
+            self._labelling.settle()
+            upkeep.merge_small(self._db, self._archive)
+            self._swept = swept
+        return done
+
+    def fill_until(self, endpoint: str, until_ms: int) -> None:
+        """Until then rows of the past are being read in, and no hour of the endpoint is over; 0: they are all in."""
+        with self._db.write() as tx:
+            set_filling(tx, endpoint, until_ms)
+
+    def is_filling(self, endpoint: str) -> bool:
+        """Whether rows of the past are being read in just now."""
+        return filling_until(self._db, endpoint) > self._clock()
+
     def housekeep(self) -> Tidied:
         """Sweep left-over files, let rows past their retention go, merge small files. Reaches no ledger."""
         with self._writing():
             swept = self._archive.sweep()
             rows, files = upkeep.drop_expired(self._db, self._config, now_ms=self._clock())
+            kept_days = max(self._config.retention_days, self._config.label_delay_days)
+            self._labelling.settle()
+            with self._db.write() as tx:
+                drop_known_before(tx, int(self._clock() / DAY_MS - kept_days))
             return Tidied(
                 swept_files=swept,
                 expired_rows=rows,
@@ -144,7 +173,7 @@ class Predictions:
         held = store.segments(self._db, endpoint=endpoint)
         wide = [each for each in held if each.kind == "log"]
         counters = store.logged(self._db, endpoint)
-        labelled, parked = self._reading(partial(self._labelling.counts, endpoint, held))
+        labelled, parked = self._reading(partial(self._labelling.counts, endpoint))
         by_release: dict[str, int] = {}
         for each in wide:
             by_release[each.release_hash] = by_release.get(each.release_hash, 0) + each.rows
@@ -244,11 +273,13 @@ class Predictions:
         to_at_ms: int | None = None,
         release_hash: str = "",
         as_of_ms: int | None = None,
+        with_key: bool = False,
     ) -> Columns:
         """Predictions with an event time in [from_at_ms, to_at_ms) that have a label, one row each.
 
         event_time, label_time: datetime64[us]; prediction, score: as answered; label: in the type of the
-        prediction where it can be. as_of_ms: only what labels with a label_time until then said.
+        prediction where it can be. as_of_ms: only what labels with a label_time until then said. with_key: the
+        predictions' keys too, as `key`.
         """
         return self._reading(
             partial(
@@ -258,13 +289,28 @@ class Predictions:
                 to_at_ms=to_at_ms,
                 release_hash=release_hash,
                 as_of_ms=as_of_ms,
+                with_key=with_key,
             )
         )
 
+    def sliced(self, endpoint: str, column: str, *, release_hash: str) -> Columns:
+        """Predictions of a release that have a label, with the value of a logged column: prediction, score, label,
+        value. Rows whose wide log has expired are left out. Raises NotFound for a column that was not logged."""
+        return self._reading(partial(self._labelling.sliced, endpoint, column, release_hash=release_hash))
+
     def predicted(
-        self, endpoint: str, *, from_at_ms: int = 0, to_at_ms: int | None = None, release_hash: str = ""
+        self,
+        endpoint: str,
+        *,
+        from_at_ms: int = 0,
+        to_at_ms: int | None = None,
+        release_hash: str = "",
+        one_in: int = 1,
     ) -> Columns:
-        """All predictions with an event time in [from_at_ms, to_at_ms): event_time, prediction, score."""
+        """All predictions with an event time in [from_at_ms, to_at_ms): event_time, prediction, score.
+
+        one_in: of so many rows one, chosen by its id, for windows too large to hold.
+        """
         return self._reading(
             partial(
                 self._labelling.predicted,
@@ -272,8 +318,21 @@ class Predictions:
                 from_at_ms=from_at_ms,
                 to_at_ms=to_at_ms,
                 release_hash=release_hash,
+                one_in=one_in,
             )
         )
+
+    def label_days(self, endpoint: str) -> list[store.LabelDay]:
+        """What labels come to per release and day of event time: rows, delays, the change that last touched it."""
+        return store.label_days(self._db, endpoint)
+
+    def event_spans(self, endpoint: str) -> dict[str, tuple[int, int]]:
+        """Event times from (included) to (excluded) of the predictions there are, per release."""
+        return store.event_spans(self._db, endpoint)
+
+    def hourly_rows(self, endpoint: str) -> list[tuple[str, int, int]]:
+        """(release, start of the hour, rows) of every hour with rows, oldest first."""
+        return store.hourly_rows(self._db, endpoint)
 
     # ------------------------------------------------------------ forgetting
 
@@ -300,6 +359,7 @@ class Predictions:
                 store.add_forgotten(tx, digest, now_ms=self._clock())
                 facts = msgspec.structs.asdict(receipt)
                 self._governance.record("forget", f"subject:{digest}", actor, facts=facts)
+            self._labelling.settle()
             for each in removed.values():
                 self._archive.discard(each.old)
             self._archive.sweep()  # copies merged away earlier may still lie there

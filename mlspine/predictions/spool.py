@@ -58,6 +58,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     Per request: request_ids, row_counts, received_at_ms, latency_s, callers (or empty). Per row, in the order
     of the requests: inputs, prediction, score (raw float64, or empty where the model gives none), event_at_ms
     (or empty: the time of receipt), keys (or empty). dropped_rows: answered before these and never written.
+    first_rows: per request the number of its first row here (or empty: 0), where its rows are told in parts.
     """
 
     endpoint: str
@@ -76,6 +77,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     callers: list[str] = []
     path: str = "live"
     dropped_rows: int = 0
+    first_rows: list[int] = []
 
     @property
     def rows(self) -> int:

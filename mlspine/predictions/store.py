@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+import msgspec
+
 from mlspine.core.types import Struct, SubWindow
 from mlspine.ports import Database, Param, Row, Transaction
 
@@ -24,6 +26,24 @@ class Segment(Struct, frozen=True, kw_only=True):
     last_event_at_ms: int
     first_received_at_ms: int
     last_received_at_ms: int
+    first_id: str | None = None  # the range of ids in it: None unknown, "" none
+    last_id: str | None = None
+    keyed: int | None = None  # 1: some rows have a key; None: not known
+    settled: int = 0  # 1: labels that came before these rows have been counted
+
+
+class LabelDay(Struct, frozen=True, kw_only=True):
+    """What the labels of one release and day of event time come to.
+
+    delays: first labels by how long they took, see `delay_bin`; changed: the number of the change of the endpoint's
+    labels that last touched the day.
+    """
+
+    release_hash: str
+    start_at_ms: int
+    labelled_rows: int
+    delays: dict[int, int]
+    changed: int
 
 
 class Logged(Struct, frozen=True, kw_only=True):
@@ -119,6 +139,16 @@ def segments(
     return [Segment(**row) for row in rows]
 
 
+def event_spans(db: Database, endpoint: str) -> dict[str, tuple[int, int]]:
+    """Event times from (included) to (excluded) of the predictions there are, per release."""
+    rows = db.read(
+        "select release_hash, min(first_event_at_ms) as first, max(last_event_at_ms) + 1 as last from segment"
+        " where endpoint = :endpoint and kind = 'outcomes' group by release_hash",
+        endpoint=endpoint,
+    )
+    return {row["release_hash"]: (row["first"], row["last"]) for row in rows}
+
+
 def add_segment(tx: Transaction, segment: Segment) -> None:
     names = Segment.__struct_fields__
     tx.execute(
@@ -132,7 +162,101 @@ def drop_segments(tx: Transaction, keys: Iterable[str]) -> None:
         tx.execute("delete from segment where key = :key", key=key)
 
 
+def unsettled(db: Database) -> list[Segment]:
+    """Predictions for which it is not known yet whether labels wait for them."""
+    rows = db.read("select * from segment where kind = 'outcomes' and settled = 0 order by key")
+    return [Segment(**row) for row in rows]
+
+
+def settle(tx: Transaction, keys: Iterable[str]) -> None:
+    for key in keys:
+        tx.execute("update segment set settled = 1 where key = :key", key=key)
+
+
+# ---------------------------------------------------------------- what labels come to
+
+
+def label_state(db: Database | Transaction, endpoint: str) -> tuple[int, int] | None:
+    """Labels that wait, and the number of changes; None when they have not been counted."""
+    rows = db.read("select parked_labels, changes from label_state where endpoint = :endpoint", endpoint=endpoint)
+    return (rows[0]["parked_labels"], rows[0]["changes"]) if rows else None
+
+
+def put_label_state(tx: Transaction, endpoint: str, *, parked_labels: int, changes: int) -> None:
+    tx.execute(
+        "insert into label_state (endpoint, parked_labels, changes) values (:endpoint, :parked, :changes)"
+        " on conflict (endpoint) do update set parked_labels = :parked, changes = :changes",
+        endpoint=endpoint,
+        parked=parked_labels,
+        changes=changes,
+    )
+
+
+def uncounted(db: Database) -> list[str]:
+    """Endpoints whose labels are to be counted anew."""
+    rows = db.read(
+        "select distinct endpoint from segment where kind = 'labels'"
+        " and endpoint not in (select endpoint from label_state) order by endpoint"
+    )
+    return [row["endpoint"] for row in rows]
+
+
+def drop_label_state(tx: Transaction, endpoint: str) -> None:
+    """Labels are to be counted anew; the changes counted so far stay with the days."""
+    tx.execute("delete from label_state where endpoint = :endpoint", endpoint=endpoint)
+
+
+def label_days(db: Database | Transaction, endpoint: str) -> list[LabelDay]:
+    """Every day with labels, of every release, oldest first."""
+    rows = db.read(
+        "select release_hash, start_at_ms, labelled_rows, delays, changed from label_day"
+        " where endpoint = :endpoint order by start_at_ms, release_hash",
+        endpoint=endpoint,
+    )
+    return [LabelDay(**{**row, "delays": _delays(row["delays"])}) for row in rows]
+
+
+def put_label_day(tx: Transaction, endpoint: str, day: LabelDay) -> None:
+    tx.execute(
+        "insert into label_day (endpoint, release_hash, start_at_ms, labelled_rows, delays, changed)"
+        " values (:endpoint, :release_hash, :start_at_ms, :labelled_rows, :delays, :changed)"
+        " on conflict (endpoint, release_hash, start_at_ms) do update set labelled_rows = excluded.labelled_rows,"
+        " delays = excluded.delays, changed = excluded.changed",
+        endpoint=endpoint,
+        release_hash=day.release_hash,
+        start_at_ms=day.start_at_ms,
+        labelled_rows=day.labelled_rows,
+        delays=msgspec.json.encode({str(key): count for key, count in sorted(day.delays.items())}).decode(),
+        changed=day.changed,
+    )
+
+
+def drop_label_days(tx: Transaction, endpoint: str) -> None:
+    tx.execute("delete from label_day where endpoint = :endpoint", endpoint=endpoint)
+
+
+def labelled_total(db: Database, endpoint: str) -> int:
+    rows = db.read(
+        "select coalesce(sum(labelled_rows), 0) as n from label_day where endpoint = :endpoint", endpoint=endpoint
+    )
+    return int(rows[0]["n"])
+
+
+def _delays(text: str) -> dict[int, int]:
+    return {int(key): count for key, count in msgspec.json.decode(text).items()}
+
+
 # ---------------------------------------------------------------- sub-windows
+
+
+def hourly_rows(db: Database, endpoint: str) -> list[tuple[str, int, int]]:
+    """(release, start of the hour, rows) of every hour with rows, oldest first; without their profiles."""
+    rows = db.read(
+        "select release_hash, start_at_ms, rows from sub_window where endpoint = :endpoint"
+        " order by start_at_ms, release_hash",
+        endpoint=endpoint,
+    )
+    return [(row["release_hash"], row["start_at_ms"], row["rows"]) for row in rows]
 
 
 def sub_windows(

@@ -65,6 +65,7 @@ def drop_expired(db: Database, config: LogConfig, *, now_ms: int) -> tuple[int, 
         return 0, 0
     with db.write() as tx:
         _replace(tx, gone, [])
+        _count_anew(tx, gone)
         for each in gone:
             if each.kind == "log":
                 more = Logged(endpoint=each.endpoint, release_hash=each.release_hash, expired_rows=each.rows)
@@ -129,6 +130,7 @@ def rewrite_without(db: Database, archive: Archive, endpoint: str, key: str) -> 
 def commit_removed(tx: Transaction, removed: Removed) -> None:
     """Make a removal true, with its rows counted as forgotten per release."""
     _replace(tx, removed.old, removed.new)
+    _count_anew(tx, removed.old)
     signed = [(each, each.rows) for each in removed.old] + [(each, -each.rows) for each in removed.new]
     by_release: dict[tuple[str, str], int] = {}
     for each, rows in signed:
@@ -137,6 +139,12 @@ def commit_removed(tx: Transaction, removed: Removed) -> None:
             by_release[at] = by_release.get(at, 0) + rows
     for (endpoint, release_hash), rows in by_release.items():
         store.count(tx, Logged(endpoint=endpoint, release_hash=release_hash, forgotten_rows=rows))
+
+
+def _count_anew(tx: Transaction, gone: Sequence[Segment]) -> None:
+    """What labels come to is not known any more where predictions or labels went away."""
+    for endpoint in sorted({each.endpoint for each in gone if each.kind != "log"}):
+        store.drop_label_state(tx, endpoint)
 
 
 def _replace(tx: Transaction, old: Sequence[Segment], new: Sequence[Segment]) -> None:

@@ -19,6 +19,7 @@ from mlspine.core.ids import digest_file, digest_json, uuid7
 from mlspine.core.types import CodeState, ModelVersion, Release
 from mlspine.registry.described import describe
 from mlspine.registry.release import BARE, BARE_MODEL, write_release
+from mlspine.registry.watched import require_model
 
 REPOSITORY_TAG, COMMIT_TAG = "mlflow.source.git.repoURL", "mlflow.source.git.commit"
 
@@ -68,7 +69,8 @@ def model_folder(version: ModelVersion) -> Path:
 
 
 def require_whole(version: ModelVersion) -> ModelVersion:
-    """The version itself; raises Invalid for a bare one, with the command that fills it in."""
+    """The version itself; raises Invalid for a bare one, with the command that fills it in, and for a watched one."""
+    require_model(version)
     if not version.bare:
         return version
     ref = f"{version.model}:{version.version}"

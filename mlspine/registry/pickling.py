@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import importlib.machinery
 import importlib.metadata
 import io
 import pickle
@@ -16,6 +17,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -202,7 +204,27 @@ def _is_local(module: str) -> bool:
         return False
     if module not in distributions():
         distributions.cache_clear()  # it may have been installed since, as notebooks do
-    return module not in distributions()
+    return module not in distributions() or _hides_installed(module)
+
+
+def _hides_installed(module: str) -> bool:
+    """Whether what was imported under this name lies elsewhere than what a distribution installs under it.
+
+    Some distributions install a top-level `tests` or `examples`; one's own folder of that name is found first.
+    """
+    origin = getattr(sys.modules.get(module), "__file__", None)
+    if origin is None:
+        return False
+    owners = map(importlib.metadata.distribution, distributions()[module])
+    installed = [place for owner in owners for place in _installed_at(owner, module)]
+    # An editable distribution installs no such file: then what was imported is it.
+    return bool(installed) and Path(origin).resolve() not in installed
+
+
+def _installed_at(owner: importlib.metadata.Distribution, module: str) -> list[Path]:
+    names = (f"{module}/__init__.py", *(f"{module}{suffix}" for suffix in importlib.machinery.all_suffixes()))
+    places = (Path(str(owner.locate_file(name))) for name in names)
+    return [place.resolve() for place in places if place.exists()]
 
 
 def _distribution(module: str) -> str:

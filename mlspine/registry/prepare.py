@@ -35,6 +35,7 @@ from mlspine.registry.release import (
     predictor,
 )
 from mlspine.registry.rows import Table, Transform, read_holdout, read_table
+from mlspine.registry.tallied import tallied
 from mlspine.stats.baseline import Baseline, encode_baseline, take_baseline
 from mlspine.stats.profile import kind_of
 from mlspine.tracking.code import Code, code_state
@@ -306,7 +307,8 @@ def _baseline(
     elif table.at_ms is not None and evaluation.rows is not None:
         outputs_at_ms = table.at_ms[evaluation.rows]
     metric = evaluation.metrics[0]
-    return take_baseline(
+    labelled = table if held is None else held
+    taken = take_baseline(
         columns,
         {field.name: kind_of(field) for field in table.inputs.fields},
         outputs=None if evaluation.outputs is None else _output_columns(evaluation.outputs, flavor),
@@ -316,6 +318,8 @@ def _baseline(
         importance=importance,
         metric=metric if metric.status == "ESTIMATED" else None,
     )
+    tally = tallied(flavor, evaluation, labelled.labels, labelled.at_ms)
+    return msgspec.structs.replace(taken, tally=tally)
 
 
 def _output_columns(outputs: Outputs, flavor: Flavor) -> Columns:

@@ -14,6 +14,9 @@ recorded predictions. `files.json` holds the digests of the other files, which f
 
 A *bare* release came by an MLflow client (`bare.py`): its directory as it was logged, in `model/`, and nothing of
 what ship adds. Its `model` is the digest of `files.json`, which lists all of them.
+
+A *watched* release (`watched.py`) is of a model that answers on somebody else's server: `release.json`, `files.json`
+and the baseline, and nothing that could answer.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ _RECIPES = {"function": "recipe.pkl", "script": "recipe.py"}
 _LOADER = f"code/{mlmodel.LOADER}.py"
 BARE = "bare"  # the setting that marks a bare release
 BARE_MODEL = "model"
+WATCHED = "watched"  # the setting, and the flavor, of a release whose model answers on somebody else's server
 
 
 class Parts(NamedTuple):
@@ -135,6 +139,8 @@ def covered_files(release: Release) -> dict[str, str]:
     """Name and digest of each file whose content the hash vouches for; the others follow from them."""
     if is_bare(release):
         return {}
+    if is_watched(release):
+        return {_BASELINE: release.baseline}
     covered = {_MODEL: release.model, _BASELINE: release.baseline, _RECORDED: release.recorded}
     if release.transform:
         covered[_TRANSFORM] = release.transform
@@ -146,6 +152,11 @@ def covered_files(release: Release) -> dict[str, str]:
 def is_bare(release: Release) -> bool:
     """Whether it lacks what ship adds."""
     return bool(release.settings.get(BARE))
+
+
+def is_watched(release: Release) -> bool:
+    """Whether its model answers on somebody else's server, so that there is only what its rows are judged by."""
+    return bool(release.settings.get(WATCHED))
 
 
 def load_predictor(path: Path, release: Release, *, form: Literal["frame", "matrix"] = "frame") -> Predictor:
@@ -180,6 +191,11 @@ def load_model(path: Path, release: Release) -> Any:
         raise Invalid(
             f"release {path.name[:12]} came by an MLflow client and was not prepared for serving",
             hint="fill it in: mlspine ship models:/NAME/VERSION --data ROWS",
+        )
+    if is_watched(release):
+        raise Invalid(
+            f"release {path.name[:12]} holds no model: somebody else's server answers",
+            hint="to answer from here: mlspine ship FILE --name NAME --data ROWS",
         )
     flavor = release.settings.get("flavor", "")
     return pickling.load(

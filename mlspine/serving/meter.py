@@ -138,6 +138,7 @@ def render(
     unwritten_rows: int,
     started_at_ms: int,
     rss: int,
+    cpu_s: float,
 ) -> str:
     """The metrics of an inference process in Prometheus text format 0.0.4.
 
@@ -175,6 +176,8 @@ def render(
     lines.append(f"process_start_time_seconds {started_at_ms / 1000:.3f}")
     _head(lines, "process_resident_memory_bytes", "gauge", "Resident memory of this process.")
     lines.append(f"process_resident_memory_bytes {rss}")
+    _head(lines, "process_cpu_seconds_total", "counter", "CPU time of this process since it started.")
+    lines.append(f"process_cpu_seconds_total {cpu_s:.3f}")
     return "\n".join(lines) + "\n"
 
 

@@ -32,7 +32,7 @@ STEADY_S = 60.0  # control alive for this long: the next restart does not wait
 
 
 class Commands:
-    """Answers control over the command socket: prepare, apply, flush, observe, stop."""
+    """Answers control over the command socket: prepare, apply, ask, flush, observe, stop."""
 
     def __init__(self, serving: Serving, recorder: Recorder, stop: Callable[[], None]) -> None:
         self._serving = serving
@@ -77,6 +77,10 @@ class Commands:
                 return await self._serving.prepare(_argument(command, "endpoint", PlannedEndpoint))
             case "apply":
                 return await self._serving.apply(_argument(command, "plan", Plan))
+            case "ask":
+                return await self._serving.ask(
+                    _argument(command, "release", str), _argument(command, "rows", list[dict[str, Any]])
+                )
             case "flush":
                 return await self._recorder.flush()
             case "observe":
@@ -84,7 +88,7 @@ class Commands:
             case "stop":
                 asyncio.get_running_loop().call_soon(self._stop)
                 return None
-        raise Invalid(f"no command {op!r}", hint="commands are prepare, apply, flush, observe, stop")
+        raise Invalid(f"no command {op!r}", hint="commands are prepare, apply, ask, flush, observe, stop")
 
 
 class PlanWatch:

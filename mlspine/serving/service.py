@@ -38,6 +38,7 @@ from mlspine.serving.meter import Meter, ReleaseInfo, Spending, cpus, process_cp
 from mlspine.serving.plan import InLoopMark
 from mlspine.serving.readiness import Readiness
 from mlspine.serving.recorder import Recorder, Source
+from mlspine.serving.request_id import new_request_id
 from mlspine.serving.runner import LoopRunner, Runner, WorkerRunner
 from mlspine.serving.worker import DEADLINE_S, Worker
 
@@ -155,6 +156,29 @@ class Serving:
                 raise failures[0]
             return self._acknowledged
 
+    async def ask(self, release_hash: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What a loaded release would answer to these rows: in no log, in no counter, in no profile."""
+        runner = self._runners.get(release_hash)
+        if runner is None:
+            raise Unavailable(
+                f"release {release_hash[:SHORT_HASH]} is not loaded here", hint="what answers now: mlspine status"
+            )
+        batcher = runner.batcher(lambda *_: None, self._max_queue_rows, Spending())
+        at_ms = self._clock()
+        request = Request(
+            runner.loaded.codec.read_rows(rows),
+            new_request_id(at_ms),
+            received_at_ms=at_ms,
+            began_s=self._timer(),
+        )
+        answer = await batcher.submit(request)
+        span = slice(answer.start, answer.stop)
+        scores: Sequence[float | None] = answer.call.scores or [None] * len(answer.call.predictions)
+        return [
+            {"prediction": prediction, "score": score}
+            for prediction, score in zip(answer.call.predictions[span], scores[span], strict=True)
+        ]
+
     async def observe(self) -> ProcessState:
         """Counters, latencies and health of this process."""
         return ProcessState(
@@ -212,6 +236,7 @@ class Serving:
             unwritten_rows=self._recorder.unwritten_rows,
             started_at_ms=self._started_at_ms,
             rss=rss_bytes(),
+            cpu_s=time.process_time(),
         )
 
     async def stop(self) -> None:

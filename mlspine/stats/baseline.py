@@ -15,8 +15,9 @@ import numpy as np
 
 from mlspine.core.errors import Corrupt, Invalid, closest
 from mlspine.core.types import Columns, Interval, Metric, Struct
-from mlspine.stats import calibrate
-from mlspine.stats.calibrate import FLOORS, NOT_CALIBRATED, Limits
+from mlspine.stats import calibrate, natural
+from mlspine.stats.calibrate import FLOORS, Limits
+from mlspine.stats.natural import NOT_CALIBRATED, Natural
 from mlspine.stats.profile import (
     DECODE_HOOK,
     ENCODER,
@@ -28,8 +29,8 @@ from mlspine.stats.profile import (
     Reference,
     build_reference,
     check_reference,
-    profile_blocks,
 )
+from mlspine.stats.seasons import Seasons, matched
 
 OutputsFrom = Literal["holdout", "out-of-fold", "LEARNING"]
 MIN_ROWS = 500
@@ -41,7 +42,11 @@ class Baseline(Struct, frozen=True, kw_only=True, eq=False):
     limits: feature -> effect -> limit, for windows of a day or longer. limits_short: the same for shorter
     windows, which see only part of the daily cycle; empty where windows that short were not calibrated.
     Outputs stand in both under `output_key`. importance: share per feature, summing to 1; empty when unknown.
-    critical_p: level per column that replaces alpha/d where the self-check found it too lax.
+    critical_p: level per column that replaces alpha/d at alpha = 0.01, found by the self-check.
+    seasons, output_seasons: reference rows by hour of the day and part of the week, of the columns that move
+    with the clock; `at_hours` takes them for a window.
+    tally: labelled rows the model was not fitted on, counted by score and outcome (`stats.tally`); what quality
+    without labels is estimated from before the first label comes. b"" where there are none.
     """
 
     inputs: Reference
@@ -56,6 +61,9 @@ class Baseline(Struct, frozen=True, kw_only=True, eq=False):
     critical_p: float | None
     metric: Metric | None
     min_rows: int = MIN_ROWS
+    seasons: Seasons | None = None
+    output_seasons: Seasons | None = None
+    tally: bytes = b""
 
 
 def take_baseline(
@@ -86,19 +94,21 @@ def take_baseline(
     _check(kinds, outputs, outputs_from, importance, floors)
     reference = build_reference(inputs, kinds, event_at_ms=event_at_ms)
     own_floors = calibrate.floors_of(reference, floors)
-    long, short, seasonality = _calibrated(reference, inputs, event_at_ms, own_floors, min_rows, seed)
-    references = [reference]
-    learned = None
+    own = _calibrated(reference, inputs, event_at_ms, own_floors, min_rows, seed)
+    long, short = dict(own.limits), dict(own.limits_short)
+    samples = [calibrate.Sample(reference, inputs, event_at_ms)]
+    learned = output_seasons = None
     if outputs is not None:
         if outputs_event_at_ms is None and outputs_from == "out-of-fold":
             outputs_event_at_ms = _same_rows(event_at_ms, outputs)
         learned = outputs_reference(outputs)
-        references.append(learned)
+        samples.append(calibrate.Sample(learned, outputs, None))
         plain = calibrate.floors_of(learned, {})
-        more, more_short, _ = _calibrated(learned, outputs, outputs_event_at_ms, plain, min_rows, seed)
-        long |= {output_key(name): limits for name, limits in more.items()}
-        short |= {output_key(name): limits for name, limits in more_short.items()}
-    alarms = calibrate.self_check([r for r in references if r.rows], rows=min_rows, seed=seed)
+        more = _calibrated(learned, outputs, outputs_event_at_ms, plain, min_rows, seed)
+        long |= {output_key(name): limits for name, limits in more.limits.items()}
+        short |= {output_key(name): limits for name, limits in more.limits_short.items()}
+        output_seasons = more.seasons
+    alarms = calibrate.self_check(samples, rows=min_rows, seed=seed)
     return Baseline(
         inputs=reference,
         outputs=learned,
@@ -107,12 +117,27 @@ def take_baseline(
         limits=long,
         limits_short=short,
         floors=own_floors,
-        seasonality=seasonality,
+        seasonality=own.seasonality,
+        seasons=own.seasons,
+        output_seasons=output_seasons,
         false_alarm=alarms.rate,
         critical_p=alarms.critical_p,
         metric=metric,
         min_rows=min_rows,
     )
+
+
+def at_hours(baseline: Baseline, rows_by_slot: Ints) -> Baseline:
+    """The baseline as it looked at the hours a window covers: what to hand to `judge` for that window.
+
+    rows_by_slot: rows of the window per slot of the week, (48,), see `stats/seasons.py`.
+    """
+    inputs, outputs = baseline.inputs, baseline.outputs
+    if baseline.seasons is not None:
+        inputs = matched(inputs, baseline.seasons, rows_by_slot)
+    if outputs is not None and baseline.output_seasons is not None:
+        outputs = matched(outputs, baseline.output_seasons, rows_by_slot)
+    return msgspec.structs.replace(baseline, inputs=inputs, outputs=outputs)
 
 
 def outputs_reference(outputs: Columns) -> Reference:
@@ -170,20 +195,12 @@ def _calibrated(
     floors: Limits,
     min_rows: int,
     seed: int,
-) -> tuple[Limits, Limits, str]:
-    """Limits for windows of days, limits for shorter windows, and what is missing from the former."""
+) -> Natural:
+    """What the event times say about natural variation; the floors alone without them."""
     if event_at_ms is None:
-        return floors.copy(), {}, NOT_CALIBRATED
+        return Natural(floors.copy(), {}, NOT_CALIBRATED, None)
     times = np.asarray(event_at_ms, dtype=np.int64)
-    block, days = calibrate.day_blocks(times, min_rows=min_rows)
-    short_block, hours = calibrate.short_blocks(times, min_rows=min_rows, seed=seed)
-    blocks = profile_blocks(reference, columns, block, days, event_at_ms=times)
-    long = calibrate.natural_limits(reference, blocks, floors)
-    short: Limits = {}
-    if hours >= calibrate.LEAST_BLOCKS:
-        pieces = profile_blocks(reference, columns, short_block, hours, event_at_ms=times)
-        short = calibrate.natural_limits(reference, pieces, floors)
-    return long, short, NOT_CALIBRATED if days < calibrate.LEAST_BLOCKS else ""
+    return natural.calibrate(reference, columns, times, floors, min_rows=min_rows, seed=seed)
 
 
 def _same_rows(event_at_ms: Ints | None, outputs: Columns) -> Ints | None:

@@ -28,6 +28,8 @@ from mlspine.web.mlflow.artifacts import ArtifactProxy
 from mlspine.web.mlflow.openapi import described
 from mlspine.web.mlflow.ui import MlflowPages
 from mlspine.web.pages import OPEN, Pages, wants_page
+from mlspine.web.recording import described as recording_described
+from mlspine.web.recording import recording_routes
 from mlspine.web.rest_api import RestApi
 from mlspine.web.sessions import Sessions
 from mlspine.web.uploads import Uploads, upload_routes
@@ -65,7 +67,7 @@ def make_app(workspace: Workspace, *, token: str, owner: Actor) -> ASGIApp:
     async def openapi(_: Request) -> Response:
         document = api.openapi(__version__)
         paths, schemas = described(ROUTES)
-        document["paths"] |= paths
+        document["paths"] |= paths | recording_described()
         document["components"]["schemas"] |= schemas
         return _json(document)
 
@@ -108,6 +110,7 @@ def make_app(workspace: Workspace, *, token: str, owner: Actor) -> ASGIApp:
             Route("/openapi.json", openapi),
             Route("/api/whoami", whoami),
             Route("/api/{path:path}", call, methods=["POST"]),
+            *recording_routes(workspace.watching, authorise=_may_record),
             *upload_routes(uploads, authorise=lambda request: access.authorise(actor_in(request), "uploads", "ship")),
         ],
         exception_handlers={MlspineError: family_answer, Exception: _bug_answer},
@@ -141,6 +144,13 @@ def _may(request: Request, permission: Permission) -> None:
         return
     access.authorise(actor_in(request), path, permission)
     access.limit(actor_in(request), path, {})
+
+
+def _may_record(request: Request, name: str) -> None:
+    """Raise for whoever may not send rows that an endpoint answered elsewhere."""
+    actor, path = actor_in(request), f"endpoints/{name}/predictions"
+    access.authorise(actor, path, "label")
+    access.limit(actor, path, {"endpoint": name})
 
 
 async def _read(request: Request) -> bytes:

@@ -102,7 +102,7 @@ def _serve(options: argparse.Namespace, run: Path) -> int:
 
 def _recover(workspace: Workspace) -> None:
     """Bring the serving side back to what the store says, whatever happened while control was away."""
-    if workspace.deployment.endpoints():
+    if workspace.deployment.answers():
         workspace.processes.expect()
         try:
             workspace.deployment.restore()

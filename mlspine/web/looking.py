@@ -24,6 +24,8 @@ from mlspine.core.types import (
 )
 from mlspine.handover.card import Card
 from mlspine.monitoring.claims import EndpointStatus
+from mlspine.monitoring.document import Document
+from mlspine.monitoring.presenting import LABELS_PER_POINT
 from mlspine.monitoring.status import WorkspaceStatus
 from mlspine.monitoring.window import Period, period_for
 from mlspine.workspace import Services
@@ -34,7 +36,6 @@ FRESH_S = 1.0
 ADVICE_FRESH_S = 30.0  # it follows from days, and reads everything
 READS_AT_ONCE = 2
 KEPT = 64  # endpoints whose last read is held
-LABELS_PER_POINT = 300  # quality is drawn by the shortest period that holds so many on average
 ALERTS_SHOWN, REVISIONS_SHOWN, EVIDENCE_SHOWN = 30, 50, 20
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class Looking:
         self._status = Shared(lambda _: services.status.read(), gate=gate, clock_s=clock_s)
         self._advised = Shared(self._read_advice, gate=gate, clock_s=clock_s, fresh_s=ADVICE_FRESH_S)
         self._details = Shared(self._read_detail, gate=gate, clock_s=clock_s)
+        self._documents = Shared(self._read_document, gate=gate, clock_s=clock_s)
 
     async def status(self) -> WorkspaceStatus:
         """What `mlspine status --json` says."""
@@ -78,6 +80,16 @@ class Looking:
     async def endpoint(self, name: str) -> Detail:
         """Everything about one endpoint; raises NotFound."""
         return await self._details.get(name)
+
+    async def document(self, name: str, at_ms: int, release_hash: str, causes: bool) -> Document:
+        """One judged window with all about it, the newest with 0; raises NotFound."""
+        return await self._documents.get(f"{at_ms} {release_hash[:64]} {int(causes)} {name}")
+
+    def _read_document(self, key: str) -> Document:
+        at_ms, release_hash, causes, name = key.split(" ", 3)
+        return self._services.monitoring.document(
+            name, at_ms=int(at_ms), release_hash=release_hash, causes=causes == "1"
+        )
 
     def _read_detail(self, name: str) -> Detail:
         services = self._services

@@ -6,6 +6,7 @@ every few seconds (header `Mlspine-Part`), so that a page without a script shows
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import re
 import time
@@ -19,14 +20,16 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from mlspine import __version__
-from mlspine.core.errors import MlspineError, NotFound, Unidentified
+from mlspine.core.errors import Invalid, MlspineError, NotFound, Unidentified
 from mlspine.core.ids import digest_bytes, now_ms
 from mlspine.core.types import Actor
 from mlspine.governance import access
+from mlspine.reporting.page import LOOK, page, style_digest
+from mlspine.reporting.words import when
 from mlspine.web.auth import Door, cookie_name, session_in
 from mlspine.web.looking import Looking, visible
 from mlspine.web.sessions import SESSION_LIFE_S, Sessions
-from mlspine.web.showing import HERE, environment, when
+from mlspine.web.showing import HERE, environment
 from mlspine.workspace import Services
 
 OPEN = ("/signin", "/signout", "/look/", "/static/")  # what is answered without a token
@@ -34,7 +37,7 @@ EVERY_MS = 4000
 LONGEST_FORM_BYTES = 4096
 SMALL_BYTES = 16_384
 KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
-_PAGE_PATH = re.compile(r"/(endpoints/[A-Za-z0-9._-]{1,63}|mlflow/)?\Z")
+_PAGE_PATH = re.compile(r"/(endpoints/[A-Za-z0-9._-]{1,63}(/report(\?[A-Za-z0-9=&:._%+-]{1,200})?)?|mlflow/)?\Z")
 
 POLICY = "; ".join(
     [
@@ -82,9 +85,8 @@ class Pages:
         self._has_mlflow = has_mlflow
         self._clock = clock
         self._looking = Looking(services, clock_s=clock_s)
-        self._assets = {
-            file.name: Asset(file.read_bytes(), KINDS[file.suffix]) for file in sorted((HERE / "static").iterdir())
-        }
+        files = [*sorted((HERE / "static").iterdir()), LOOK]
+        self._assets = {file.name: Asset(file.read_bytes(), KINDS[file.suffix]) for file in files}
         self._digest = digest_bytes(b"".join(asset.data for asset in self._assets.values()))[:12]
 
     def routes(self, *, home: Callable[[Request], Any]) -> list[Route]:
@@ -96,9 +98,13 @@ class Pages:
         async def endpoint(request: Request) -> Response:
             return await self._guarded(request, self._endpoint)
 
+        async def report(request: Request) -> Response:
+            return await self._guarded(request, self._report)
+
         return [
             Route("/", root),
             Route("/endpoints/{name}", endpoint),
+            Route("/endpoints/{name}/report", report),
             Route("/signin", self._signin_form),
             Route("/signin", self._signin, methods=["POST"]),
             Route("/signout", self._signout, methods=["POST"]),
@@ -136,6 +142,17 @@ class Pages:
         name = request.path_params["name"]
         access.limit(actor, "the page", {"name": name})
         return await self._live(request, actor, "endpoint", detail=await self._looking.endpoint(name))
+
+    async def _report(self, request: Request, actor: Actor) -> Response:
+        """One judged window, the newest without `window`: where the link of an alert leads."""
+        name = request.path_params["name"]
+        access.limit(actor, "the page", {"name": name})
+        asked = request.query_params
+        at_ms, causes = _moment(asked.get("window", "")), asked.get("causes", "") == "1"
+        document = await self._looking.document(name, at_ms, asked.get("release", ""), causes)
+        text = await run_in_threadpool(page, document, back=f"../{name}")
+        policy = POLICY.replace("style-src 'self'", f"style-src '{style_digest()}'")
+        return _html(request, text, 200, {"Content-Security-Policy": policy})
 
     async def _live(self, request: Request, actor: Actor, page: str, **shown: Any) -> Response:
         part = "mlspine-part" in request.headers
@@ -195,7 +212,7 @@ class Pages:
         return answer
 
     def _signin_page(self, request: Request, status: int, problem: str = "") -> Response:
-        path = request.url.path
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         next_path = path if _PAGE_PATH.match(path) else "/"
         return self._page(request, "signin.html", status, problem=problem, next=next_path)
 
@@ -216,13 +233,7 @@ class Pages:
             "has_mlflow": self._has_mlflow,
         }
         text = environment().get_template(template).render(frame | shown)
-        headers = HEADERS | _NOT_KEPT | {"Mlspine-Read-At": read_at}
-        data = text.encode("utf-8", "replace")
-        if "gzip" in request.headers.get("accept-encoding", "") and len(data) > SMALL_BYTES:
-            # Nothing secret is in a page, and figures of many columns shrink to a twentieth.
-            data = gzip.compress(data, compresslevel=1, mtime=0)
-            headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-        return Response(data, http_status, headers, "text/html; charset=utf-8")
+        return _html(request, text, http_status, {"Mlspine-Read-At": read_at})
 
     async def _static(self, request: Request) -> Response:
         asset = self._assets.get(request.path_params["name"])
@@ -233,6 +244,27 @@ class Pages:
 
 _NOT_KEPT = {"Cache-Control": "no-store"}
 _KEPT = {"Cache-Control": "public, max-age=31536000, immutable"}  # its URL carries the digest of all of them
+
+
+def _html(request: Request, text: str, http_status: int, more: dict[str, str]) -> Response:
+    headers = HEADERS | _NOT_KEPT | more
+    data = text.encode("utf-8", "replace")
+    if "gzip" in request.headers.get("accept-encoding", "") and len(data) > SMALL_BYTES:
+        # Nothing secret is in a page, and figures of many columns shrink to a twentieth.
+        data = gzip.compress(data, compresslevel=1, mtime=0)
+        headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    return Response(data, http_status, headers, "text/html; charset=utf-8")
+
+
+def _moment(text: str) -> int:
+    """A time of a link, 0 for none; raises Invalid."""
+    if not text:
+        return 0
+    try:
+        found = datetime.datetime.fromisoformat(text.replace(" ", "+"))  # as forms spell a plus
+    except ValueError as exc:
+        raise Invalid(f"{text[:60]!r} is not a time", hint="leave ?window= out for the newest window") from exc
+    return int((found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp() * 1000)
 
 
 def wants_page(request: Request) -> bool:

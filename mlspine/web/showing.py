@@ -1,36 +1,39 @@
-"""From what was read to HTML: the templates, and how times, shares and hostile texts are written.
-
-Names of features, categories and people come from outside. Everything is escaped, long texts are cut, and signs
-that would turn the direction of writing or hide something are spelt out.
-"""
+"""From what was read to HTML: the templates, and how endpoints, releases and speed are written."""
 
 from __future__ import annotations
 
-import datetime
 import functools
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
-from mlspine.core.ids import SHORT_HASH, digest_bytes
+from mlspine.core.ids import SHORT_HASH
 from mlspine.core.late import jinja2
-from mlspine.core.types import DriftReport, Effect, FeatureVerdict, Interval, Metric, ModelVersion
+from mlspine.core.types import DriftReport, Metric, ModelVersion
 from mlspine.monitoring.claims import EndpointStatus, Speed
-from mlspine.monitoring.drift import RANK
+from mlspine.monitoring.document import address
+from mlspine.monitoring.edge import alerts
 from mlspine.monitoring.status import WorkspaceStatus
-from mlspine.web import draw
+from mlspine.reporting import draw
+from mlspine.reporting.words import (
+    EFFECTS,
+    SEVERITIES,
+    SEVERITY_MARKS,
+    amount,
+    day,
+    harmless,
+    key,
+    leading,
+    reading,
+    share,
+    spell,
+    when,
+)
 from mlspine.web.looking import Detail
 
 HERE = Path(__file__).parent
-LONGEST_TEXT = 300
 REPORTS_KEPT = 32
-_HIDDEN = re.compile(
-    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
-)
-
 VERDICTS = {
     "healthy": "green",
     "warming up": "waiting",
@@ -44,18 +47,6 @@ STATES = {
     "amber": "set up, not exercised",
     "red": "missing or failing",
     "waiting": "needs more requests",
-}
-SEVERITIES = {"OK": "green", "INFO": "waiting", "WARNING": "amber", "CRITICAL": "red"}
-SEVERITY_MARKS = {"OK": "✓", "INFO": "i", "WARNING": "!", "CRITICAL": "✗"}
-EFFECTS = {
-    "js": ("Jensen-Shannon distance", ""),
-    "tv": ("rows that changed level", "share"),
-    "mean_sd": ("change of the mean", "sd"),
-    "missing_pp": ("change of the missing rate", "points"),
-    "unseen_pp": ("levels never seen before", "points"),
-    "psi": ("population stability index", ""),
-    "ks": ("Kolmogorov-Smirnov distance", ""),
-    "w1_sd": ("Wasserstein distance", "sd"),
 }
 
 
@@ -90,6 +81,7 @@ def environment(folder: Path = HERE / "templates") -> jinja2.Environment:
         "SEVERITY_MARKS": SEVERITY_MARKS,
         "EFFECTS": EFFECTS,
         "CONVENTIONAL": draw.CONVENTIONAL,
+        "address": address,
         "headline": headline,
         "urgent_first": urgent_first,
         "rate": rate,
@@ -111,19 +103,6 @@ def environment(folder: Path = HERE / "templates") -> jinja2.Environment:
 
     made.globals["features"] = features
     return made
-
-
-def harmless(value: Any) -> Any:
-    """A value as it may be shown: markup of our own as it is, text cut and without hidden signs.
-
-    >>> harmless("eur\\u202egnp"), harmless("x" * 10_000)[-21:]
-    ('eur\\\\u202egnp', '… (10,000 characters)')
-    """
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    if len(value) > LONGEST_TEXT:
-        value = f"{value[: LONGEST_TEXT - 30]}… ({len(value):,} characters)"
-    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
 
 
 # ---------------------------------------------------------------- home
@@ -170,27 +149,6 @@ def rate(requests: int, since_at_ms: int, now_ms: int) -> str:
 # ---------------------------------------------------------------- drift and quality
 
 
-def leading(verdict: FeatureVerdict) -> Effect | None:
-    """The effect that went farthest along to its limit."""
-    deciding = [effect for effect in verdict.effects if effect.limit > 0]
-    return max(deciding, key=lambda effect: effect.value / effect.limit, default=None)
-
-
-def alerts(verdict: FeatureVerdict) -> bool:
-    return RANK[verdict.severity] >= RANK["WARNING"]
-
-
-def reading(effect: Effect, verdict: FeatureVerdict) -> str:
-    """What an effect of a column says, in words."""
-    if effect.limit > 0 and effect.value > effect.limit:
-        if alerts(verdict):
-            return "over its limit"
-        return "over its limit, does not alert" if verdict.named else "over its limit, within chance"
-    if effect.value <= effect.noise:
-        return "within chance"
-    return "within its limit" if effect.limit > 0 else "shown, never decides"
-
-
 def measured(detail: Detail) -> list[draw.Measured]:
     """The points of the quality chart, oldest first."""
     return [
@@ -200,6 +158,7 @@ def measured(detail: Detail) -> list[draw.Measured]:
             interval=report.metrics[0].interval,
             current=report.release_hash == detail.status.release_hash,
             words=f"from {day(report.from_at_ms)} {report.metrics[0].name} {spell(report.metrics[0].interval)}",
+            kind="provisional" if report.status == "PROVISIONAL" else "",
         )
         for report in detail.quality
         if report.metrics and report.metrics[0].interval is not None
@@ -239,32 +198,24 @@ def release_facts(version: ModelVersion) -> Iterator[tuple[str, str]]:
 def commands(detail: Detail) -> list[tuple[str, str]]:
     """What one types next about this endpoint: purpose and command."""
     name = detail.status.name
+    moves = [
+        ("move to another version", f"mlspine promote {name} VERSION"),
+        ("bring the release before back", f"mlspine rollback {name}"),
+    ]
+    if not detail.status.url:  # somebody else's server answers
+        moves = [("read what is new in its log", f"mlspine watch {name} --once")]
     return [
         ("judge the newest rows now", f"mlspine check {name}"),
         ("measured quality by week", f"mlspine quality {name} --by week"),
         ("add true outcomes", f"mlspine labels add {name} FILE"),
         ("what was answered last", f"mlspine log {name}"),
         ("take the alerts on", f"mlspine alerts ack {name}"),
-        ("move to another version", f"mlspine promote {name} VERSION"),
-        ("bring the release before back", f"mlspine rollback {name}"),
+        *moves,
         ("who changed what and why", f"mlspine ledger endpoint:{name}"),
     ]
 
 
 # ---------------------------------------------------------------- figures
-
-
-def when(at_ms: int, *, seconds: bool = False) -> str:
-    """
-    >>> when(1_357_000_000_000)
-    '2013-01-01 00:26'
-    """
-    moment = datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC)
-    return moment.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
-
-
-def day(at_ms: int) -> str:
-    return when(at_ms)[:10]
 
 
 def milliseconds(seconds: float) -> str:
@@ -277,22 +228,6 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.1f} ms" if seconds < 0.1 else f"{seconds * 1e3:.0f} ms"
 
 
-def spell(interval: Interval) -> str:
-    """
-    >>> spell(Interval(value=.7142, lo=.7, hi=.73))
-    '0.714 [0.700, 0.730]'
-    """
-    return f"{interval.value:.3f} [{interval.lo:.3f}, {interval.hi:.3f}]"
-
-
-def amount(value: float) -> str:
-    """
-    >>> amount(0.0312), amount(12.5), amount(0.0)
-    ('0.031', '12.5', '0')
-    """
-    return f"{value:.2g}" if abs(value) < 1 else f"{value:.3g}"
-
-
 def latencies(speed: Speed) -> str:
     """P50, P95 and P99 in one unit.
 
@@ -303,16 +238,3 @@ def latencies(speed: Speed) -> str:
     if speed.p99_s >= 1:
         return " · ".join(f"{mark:.2f}" for mark in marks) + " s"
     return " · ".join(f"{mark * 1e3:.1f}" for mark in marks) + " ms"
-
-
-def share(part: float) -> str:
-    """
-    >>> share(0.0312), share(0.25), share(0.0)
-    ('3.1%', '25%', '0%')
-    """
-    return f"{100 * part:.1f}%" if 0 < part < 0.1 else f"{100 * part:.0f}%"
-
-
-def key(text: str) -> str:
-    """A name from outside as the id of an element: the same for the same name, and nothing else."""
-    return digest_bytes(text.encode("utf-8", "surrogatepass"))[:10]

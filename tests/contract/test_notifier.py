@@ -47,6 +47,7 @@ DOCUMENT = {
     "cause": "drift:temp:up",
     "why": "mean 1.0 -> 2.0",
     "action": "mlspine status churn",
+    "owner": "",
     "at": 2,
 }
 

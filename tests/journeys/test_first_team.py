@@ -48,7 +48,7 @@ def test_a_first_team_goes_from_a_notebook_to_a_watched_endpoint_and_back(desk: 
     assert (told["verdict"], told["alerts"]) == ("healthy", [])
     assert (len(told["questions"]), len(told["checks"])) == (5, 8)
     assert (told["infrastructure"]["state"], told["data"]["state"]) == ("green", "green")
-    assert "at ship" in told["quality"]["evidence"]  # no labels yet, and said so
+    assert "unverified; no labels yet" in told["quality"]["evidence"]  # estimated, and said so
 
     # 6: 2,000 with one influential column shifted
     send(desk, rows(2000, seed=22, tenure_up=12))

@@ -54,6 +54,7 @@ def same_counts(a: Profile, b: Profile) -> bool:
     )
 
 
+@settings(deadline=None)
 @given(REFERENCE_ROWS, ROWS, st.integers(0, 40), st.integers(0, 40))
 def test_merged_pieces_equal_one_pass(before, rows, first, second):
     reference = build_reference(columns(before), KINDS)
@@ -67,6 +68,7 @@ def test_merged_pieces_equal_one_pass(before, rows, first, second):
     assert encode(merge(a, empty(reference))) == encode(a)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=300), st.integers(1, 299))
 def test_merged_moments_agree_within_1e_12(values, cut):
     reference = build_reference({"x": np.array([0.0])}, {"x": "numeric"})
@@ -77,6 +79,7 @@ def test_merged_moments_agree_within_1e_12(values, cut):
     assert merged.m2 == pytest.approx(whole.m2, rel=1e-12, abs=1e-12 * np.square(shifted).sum())
 
 
+@settings(deadline=None)
 @given(REFERENCE_ROWS, ROWS)
 def test_every_row_is_counted_once_in_every_part(before, rows):
     reference = build_reference(columns(before), KINDS)
@@ -84,6 +87,7 @@ def test_every_row_is_counted_once_in_every_part(before, rows):
     assert [int(tally.counts.sum()) for tally in counted.parts] == [len(rows)] * len(reference.parts)
 
 
+@settings(deadline=None)
 @given(REFERENCE_ROWS, ROWS)
 def test_decoding_undoes_encoding(before, rows):
     reference = build_reference(columns(before), KINDS)
@@ -93,6 +97,7 @@ def test_decoding_undoes_encoding(before, rows):
     assert encode_reference(back) == encode_reference(reference)
 
 
+@settings(deadline=None)
 @given(REFERENCE_ROWS, st.lists(st.integers(-1, 3), max_size=150))
 def test_blocks_add_up_to_the_rows_in_them(before, blocks):
     reference = build_reference(columns(before), KINDS)
@@ -104,7 +109,7 @@ def test_blocks_add_up_to_the_rows_in_them(before, blocks):
     assert same_counts(merged, profile(reference, columns(inside)))
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(max_size=3), max_size=200), st.integers(1, 199))
 def test_names_of_unseen_levels_keep_every_heavy_one(words, cut):
     reference = build_reference({"c": np.array(["known level"], dtype=object)}, {"c": "categorical"})

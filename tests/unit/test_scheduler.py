@@ -12,7 +12,7 @@ import pytest
 from mlspine import migrations
 from mlspine.backends.sqlite import SqliteDatabase
 from mlspine.core.config import Config
-from mlspine.core.types import ProcessState
+from mlspine.core.types import Alert, ProcessState, Proof, Severity
 from mlspine.machines.service import LEASE_S, MISSING_AFTER_S, Machines
 from mlspine.scheduler import CHECK_EVERY_S, ErrorWindow, Scheduler
 
@@ -22,9 +22,23 @@ class Recorder:
 
     def __init__(self) -> None:
         self.open: dict[tuple[str, str], str] = {}
+        self.since: dict[tuple[str, str], int] = {}
+        self.clock: Callable[[], int] = lambda: 0
 
-    def raise_alert(self, endpoint: str, *, cause: str, severity: str, **_: str) -> None:
+    def raise_alert(self, endpoint: str, *, cause: str, severity: Severity, title: str, why: str, action: str) -> Alert:
         self.open[endpoint, cause] = severity
+        since = self.since.setdefault((endpoint, cause), self.clock())
+        return Alert(
+            id=cause,
+            endpoint=endpoint,
+            cause=cause,
+            severity=severity,
+            title=title,
+            why=why,
+            action=action,
+            opened_at_ms=since,
+            updated_at_ms=self.clock(),
+        )
 
     def clear_alert(self, endpoint: str, cause: str) -> bool:
         return self.open.pop((endpoint, cause), None) is not None
@@ -47,8 +61,13 @@ class Stage:
             pull_labels=list, check_sources=list, check_requests=list, run_due=list, watch_refusals=lambda *_: None
         )
         self.advisor = SimpleNamespace(meter=lambda *_: None, note=lambda: None)
+        self.acting = SimpleNamespace(act=list)
+        self.sentinel_watch = SimpleNamespace(look=list)
+        self.deployment = SimpleNamespace(get=self._get, proof=lambda _: self.proof)
+        self.proof: Proof | None = None
         self.artifacts = SimpleNamespace(collect=tuple)
         self.attached = SimpleNamespace(tell=lambda: 0)
+        self.watching = SimpleNamespace(read_due=list, tell_others=lambda: None)
         self.ingested = 0
         self.now_s = 0.0
         self.scheduler = Scheduler(self, clock_s=lambda: self.now_s)  # type: ignore[arg-type]
@@ -61,6 +80,9 @@ class Stage:
         if self.broken:
             raise OSError(28, "No space left on device")
         self.ingested += 1
+
+    def _get(self, name: str) -> Any:
+        return SimpleNamespace(name=name, current=SimpleNamespace(release_hash="a" * 64))
 
     def _observe(self) -> tuple[ProcessState, ...]:
         state = ProcessState(
@@ -121,6 +143,45 @@ def test_failed_answers_above_the_limit_alert_and_clear_when_they_cease() -> Non
     assert stage.monitoring.open == {}
 
 
+def test_answers_that_fail_for_a_quarter_of_an_hour_are_critical() -> None:
+    stage = Stage()
+    stage.monitoring.clock = lambda: int(stage.now_s * 1000)
+    stage.pass_time(0.0)
+    for _ in range(89):
+        requests, failures = stage.counters["requests"] + 100, stage.counters["failures"] + 5
+        stage.counters = {"requests": requests, "failures": failures, "p99_s": 0.01}
+        stage.pass_time(10.0)
+    assert stage.monitoring.open == {("churn", "errors"): "WARNING"}
+    stage.counters = stage.counters | {"requests": requests + 100, "failures": failures + 5}
+    stage.pass_time(20.0)
+    assert stage.monitoring.open == {("churn", "errors"): "CRITICAL"}
+
+
+def test_without_a_declared_target_slow_means_twice_as_slow_as_at_ship_for_three_minutes() -> None:
+    stage = Stage()
+    stage.proof = Proof(
+        release_hash="a" * 64,
+        recorded_rows=1,
+        reproduced_rows=1,
+        placement="loop",
+        form="frame",
+        load_s=0.1,
+        p50_s=0.1,
+        p95_s=0.1,
+        p99_s=0.2,
+        capacity_rows_per_s=10.0,
+    )
+    stage.counters = {"requests": 200, "failures": 0, "p99_s": 0.5}
+    for _ in range(18):
+        stage.pass_time(10.0)
+    assert stage.monitoring.open == {}
+    stage.pass_time(10.0)
+    assert stage.monitoring.open == {("churn", "latency"): "WARNING"}
+    stage.counters = stage.counters | {"p99_s": 0.39}
+    stage.pass_time(10.0)
+    assert stage.monitoring.open == {}
+
+
 def test_few_requests_say_nothing_about_the_error_rate() -> None:
     stage = Stage()
     stage.pass_time(0.0)
@@ -142,6 +203,7 @@ class Witness(Recorder):
     """The monitoring of one machine of several: alerts are in the shared store, checks are told of."""
 
     def __init__(self, alerts: dict[tuple[str, str], str], checked: Callable[[], None]) -> None:
+        super().__init__()
         self.open = alerts
         self._checked = checked
 
@@ -170,7 +232,7 @@ class Fleet:
         )
         machines.arrive(answered=False)
         stage = Stage()
-        stage.deployment = SimpleNamespace(follow=lambda: False)
+        stage.deployment.follow = lambda: False
         stage.machines = machines
         stage.monitoring = Witness(self.alerts, lambda: self.did.append((self.now_s, name)))
         stage.scheduler = Scheduler(stage, clock_s=lambda: self.now_s, leads=machines.leads, machine=name)  # type: ignore[arg-type]

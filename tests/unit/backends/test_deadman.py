@@ -73,7 +73,7 @@ class Machine:
             monitoring=nothing,
             predictions=SimpleNamespace(ingest=list, housekeep=list),
             processes=SimpleNamespace(supervise=list, observe=lambda: self.states),
-            deployment=SimpleNamespace(endpoints=lambda: self.served),
+            deployment=SimpleNamespace(answers=lambda: bool(self.served)),
         )
         self.scheduler = Scheduler(Whole(workspace), clock_s=lambda: self.now_s)  # type: ignore[arg-type]
 

@@ -18,11 +18,13 @@ METHODS = {f"{room}/{method.name}": method for room, service in ROOMS.items() fo
 HARMLESS = {
     *("alias", "all_matches", "as_of_ms", "before", "by", "cause", "days", "every", "for_s", "from_at_ms", "kind"),
     *("key", "life_s", "limit", "log", "message", "mode", "open_only", "parent", "reason", "release_hash", "role"),
-    *("rows", "said", "schedule_id", "scope", "sql", "task", "to_at_ms", "token", "version", "why"),
+    *("at_ms", "causes", "rows", "said", "schedule_id", "scope", "sql", "task", "to_at_ms", "token", "version", "why"),
     *("archive_existing", "digest", "filter", "max_results", "order_by", "page_token", "run_id", "stage"),
     *("experiment", "lowest", "metric", "older_than_s", "run", "runs", "view"),
     *("foreign_name", "foreign_version", "registry"),  # of a registry elsewhere
     *("labels", "output", "path", "source"),
+    *("label", "prediction", "right", "sentinel", "size"),  # of what was drawn for review, and known cases
+    *("blocks", "column", "names"),  # of columns, or what stands together
     # They hold names within: their methods name no subject besides, so no token with a scope may call them.
     *("attempt", "comparison", "drilled"),
 }

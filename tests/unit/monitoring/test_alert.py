@@ -113,10 +113,11 @@ def test_a_drifted_feature_opens_an_alert_with_cause_reason_and_next_command() -
         severity="CRITICAL",
         title="churn: temp went up",
         why="temp: mean 1.0 -> 2.0",
-        action="mlspine status churn",
+        action="mlspine report churn --window 1970-01-01T00:00",
         opened_at_ms=1000,
         updated_at_ms=1000,
         impact=0.7,
+        to_at_ms=1,
     )
 
 

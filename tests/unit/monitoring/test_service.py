@@ -16,7 +16,7 @@ from mlspine import migrations
 from mlspine.backends.files import FileBlobStore
 from mlspine.backends.sqlite import SqliteDatabase
 from mlspine.core.config import MonitoringConfig
-from mlspine.core.errors import Invalid, Unavailable
+from mlspine.core.errors import Invalid, NotFound, Unavailable
 from mlspine.core.ids import uuid7
 from mlspine.core.types import Actor, Alert, ModelVersion
 from mlspine.data.service import Data
@@ -540,6 +540,88 @@ def test_nothing_is_measured_again_when_nothing_came(world: World, monkeypatch: 
     monkeypatch.setattr(world.predictions, "labelled", forbidden)
     world.now_ms += DAY_MS
     assert world.monitoring.quality("churn") == known
+
+
+def test_only_the_windows_that_labels_came_to_are_measured_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = {}
+    for day in range(3):
+        ids[day] = world.answer(24 * day + 1)
+        world.label(ids[day][:400], (world.scores[:400] > 0.5).astype(np.int64))
+    world.monitoring.quality("churn", by="day")
+    read: list[int] = []
+    labelled = world.predictions.labelled
+
+    def noted(endpoint: str, **place: Any) -> Any:
+        read.append((place["from_at_ms"] - START) // DAY_MS)
+        return labelled(endpoint, **place)
+
+    monkeypatch.setattr(world.predictions, "labelled", noted)
+    world.label(ids[1][400:], np.ones(200, dtype=np.int64))
+    again = world.open_monitoring(world.sink)  # a restart knows it too
+    assert [report.labelled_rows for report in again.quality("churn", by="day")] == [400, 600, 400]
+    assert read == [1]
+
+
+def test_what_was_never_measured_then_is_told_from_the_labels_dated_until_then(world: World) -> None:
+    ids = world.answer(1.0)
+    table = {"id": ids, "label": (world.scores > 0.5).astype(np.int64)}
+    times = [START + (2 if row < 200 else 5) * DAY_MS for row in range(600)]
+    world.now_ms = START + 10 * DAY_MS
+    world.predictions.add_label_table("churn", {**table, "label_time": times})
+    (then,) = world.monitoring.quality_as_of("churn", as_of_ms=START + 3 * DAY_MS, by="day")
+    assert (then.labelled_rows, then.predicted_rows, then.status) == (200, 600, "PROVISIONAL")
+    assert world.monitoring.quality_as_of("churn", as_of_ms=START + DAY_MS) == []
+    (now,) = world.monitoring.quality("churn", by="day")
+    assert now.labelled_rows == 600
+
+
+def test_early_labels_of_high_scores_are_weighted_and_both_figures_are_kept(world: World) -> None:
+    ids = world.answer(1.0, rows=4_000)
+    labels = (world.rng.uniform(size=4_000) < world.scores).astype(np.int64)
+    early = world.rng.uniform(size=4_000) < np.where(world.scores > 0.5, 0.9, 0.4)
+    world.label([id_ for id_, came in zip(ids, early, strict=True) if came], labels[early])
+    (report,) = world.monitoring.quality("churn", by="day")
+    assert "no random part of all" in report.sample
+    assert [metric.name for metric in report.weighted] == ["auc", "accuracy", "f1", "brier"]
+    assert report.weighted[0].interval != report.metrics[0].interval
+    rows = int(report.weighted[0].reason.removeprefix("as much as ").removesuffix(" rows").replace(",", ""))
+    assert 0.6 * report.labelled_rows < rows < report.labelled_rows
+    assert report.why.startswith("weighted auc")
+
+
+def test_quality_per_level_of_a_logged_column(world: World) -> None:
+    ids = world.answer(1.0, rows=3_000)
+    world.label(ids, (world.scores > 0.5).astype(np.int64))
+    found = world.monitoring.quality_slices("churn", "x1")
+    assert sum(each.rows for each in found) == 3_000
+    assert [each.worse for each in found] == [False] * 5
+    with pytest.raises(NotFound, match="no column 'country'"):
+        world.monitoring.quality_slices("churn", "country")
+    assert world.monitoring.quality_slices("nobody", "x1") == []
+
+
+def test_quality_by_blocks_is_as_wide_as_the_blocks_say(world: World) -> None:
+    for day in range(12):
+        world.answer_and_label(24 * day, rows=100, good=True)
+    (metric,) = world.monitoring.quality_by_blocks("churn", "day")
+    (whole,) = world.monitoring.quality("churn")
+    assert (metric.name, metric.rows, metric.reason) == ("auc", 1_200, "12 blocks")
+    assert metric.interval is not None
+    assert whole.metrics[0].interval is not None
+    assert metric.interval.value == pytest.approx(whole.metrics[0].interval.value)
+    (by_key,) = world.monitoring.quality_by_blocks("churn", "key")
+    assert by_key.reason == "1,200 blocks"  # rows without a key stand alone
+    assert world.monitoring.quality_by_blocks("nobody", "key") == []
+
+
+def test_the_delays_of_labels_are_told(world: World) -> None:
+    for day in range(4):
+        ids = world.answer(24 * day)
+        table = {"id": ids, "label": [0] * 600, "label_time": [START + day * DAY_MS + 6 * HOUR_MS] * 600}
+        world.predictions.add_label_table("churn", table)
+    told = world.monitoring.label_delays("churn")
+    assert (told.share, told.labels) == (1.0, 1_200)  # a day tells of delays once its youngest row is that old
+    assert told.half_ms == pytest.approx(6 * HOUR_MS, rel=0.1)
 
 
 def test_lost_quality_alerts_with_the_rollback_and_clears_after_two_good_days(world: World) -> None:

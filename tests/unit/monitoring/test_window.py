@@ -24,6 +24,7 @@ from mlspine.monitoring.window import (
     expected_windows,
     late_rows,
     period_for,
+    rows_by_slot,
     span_of,
     spans_by,
 )
@@ -137,6 +138,12 @@ def test_every_window_is_big_enough_whole_and_judged_once(
     assert sum(each.rows for each in left) < 500 or (len(left) < window_h and not force)
 
 
+def test_rows_are_counted_by_hour_of_the_day_workdays_and_weekends_apart() -> None:
+    thursday, saturday = [hour(5, 300), hour(5 + DAY, 40)], [hour(2 * DAY + 5, 200)]
+    rows = rows_by_slot([*thursday, *saturday])
+    assert {slot: int(count) for slot, count in enumerate(rows) if count} == {5: 340, 24 + 5: 200}
+
+
 # ---------------------------------------------------------------- late rows
 
 
@@ -176,6 +183,20 @@ def test_windows_of_long_ago_and_of_the_future_do_not_count() -> None:
 def test_quiet_nights_lower_the_rate() -> None:
     spans = [*hourly(0, 8), *hourly(24, 8)]
     assert expected_windows([spans], until_at_ms=32 * HOUR_MS) == pytest.approx(16 * 720 / 32)
+
+
+@pytest.mark.parametrize("from_hour", [0, 9, 21, 100])
+def test_the_first_month_of_a_young_endpoint_spends_the_budget_and_no_more(from_hour: int) -> None:
+    # By day every hour is a window, by night one takes four.
+    spans, end = [], from_hour
+    while end < from_hour + 720:
+        begin, end = end, end + (1 if 8 <= end % 24 < 20 else 4)
+        spans.append(Span(begin * HOUR_MS, end * HOUR_MS))
+    spent = 0.0
+    for seen in range(1, len(spans) + 1):
+        expected = expected_windows([spans[:seen]], until_at_ms=spans[seen - 1].to_at_ms)
+        spent += alpha_for(budget_per_30_days=1.0, expected=expected)
+    assert 0.9 < spent < 1.1
 
 
 @pytest.mark.parametrize(

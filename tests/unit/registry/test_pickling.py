@@ -91,3 +91,24 @@ def test_the_freeze_lists_everything_installed() -> None:
     freeze = pickling.freeze()
     assert freeze["numpy"] == np.__version__
     assert {"pytest", "hypothesis"} <= set(freeze)
+
+
+def test_a_folder_of_ones_own_that_hides_an_installed_module_travels_by_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed, own = tmp_path / "site", tmp_path / "work"
+    for place, text in ((installed, "def use(): return 'theirs'"), (own, "def use(): return 'mine'")):
+        (place / "helpers_of_both").mkdir(parents=True)
+        (place / "helpers_of_both" / "__init__.py").write_text(text)
+    (installed / "theirs-1.0.dist-info").mkdir()
+    (installed / "theirs-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (installed / "theirs-1.0.dist-info" / "top_level.txt").write_text("helpers_of_both\n")
+    monkeypatch.syspath_prepend(str(installed))
+    monkeypatch.syspath_prepend(str(own))
+    pickling.distributions.cache_clear()
+    module = importlib.import_module("helpers_of_both")
+    stored = pickling.dump(module.use)
+    del sys.modules["helpers_of_both"]
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each not in (str(installed), str(own))])
+    assert pickling.load(stored.data)() == "mine"
+    pickling.distributions.cache_clear()

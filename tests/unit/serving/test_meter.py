@@ -16,6 +16,7 @@ def metrics_of(meter: Meter, name: str = "churn") -> str:
         unwritten_rows=1,
         started_at_ms=1_700_000_000_000,
         rss=12345,
+        cpu_s=1.5,
     )
 
 

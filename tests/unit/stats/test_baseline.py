@@ -8,6 +8,7 @@ import pytest
 from mlspine.core.errors import Corrupt, Invalid
 from mlspine.core.types import Interval, Metric
 from mlspine.stats.baseline import (
+    at_hours,
     decode_baseline,
     encode_baseline,
     output_key,
@@ -15,7 +16,7 @@ from mlspine.stats.baseline import (
     outputs_reference,
     take_baseline,
 )
-from mlspine.stats.calibrate import DAY_MS, NOT_CALIBRATED
+from mlspine.stats.natural import DAY_MS, NOT_CALIBRATED
 
 KINDS = {"temp": "numeric", "carrier": "categorical"}
 
@@ -44,13 +45,18 @@ def test_a_baseline_without_event_times_has_floors_and_says_so():
     assert baseline.outputs_from == "LEARNING"
 
 
-def test_event_times_calibrate_long_and_short_windows_apart():
+def test_event_times_calibrate_windows_against_their_own_hours():
     columns, _, at = rows(60_000)
     baseline = take_baseline(columns, KINDS, event_at_ms=at)
     assert baseline.seasonality == ""
-    # A whole day holds the whole cycle, a few hours only its morning.
-    assert baseline.limits["temp"]["mean_sd"] < 0.3
-    assert baseline.limits_short["temp"]["mean_sd"] > 1.0
+    # Half an sd warmer at noon is no part of the daily cycle, however wide that is.
+    assert max(baseline.limits["temp"]["mean_sd"], baseline.limits_short["temp"]["mean_sd"]) < 0.3
+    noon, night = (at_hours(baseline, np.eye(48, dtype=np.int64)[hour] * 500) for hour in (6, 18))
+    assert noon.inputs.id == baseline.inputs.id
+    assert abs(noon.inputs.profile.parts[0].mean - night.inputs.profile.parts[0].mean) > 1.0
+    assert at_hours(decode_baseline(encode_baseline(baseline)), np.eye(48, dtype=np.int64)[6]).inputs.profile.parts[
+        0
+    ].mean == pytest.approx(noon.inputs.profile.parts[0].mean)
 
 
 def test_few_days_are_not_called_calibrated():

@@ -36,7 +36,7 @@ def sized(reference, rows, draws=20_000, seed=RNG_SEED, true=None):
         [c.Side(rng.multinomial(n, shares, size=draws), zeros, zeros, zeros, zeros)] for n in (counts.sum(), rows)
     )
     components = c.column_components(reference, "x", before, after)
-    return components, c.cauchy(np.stack(list(components.values()))), (before, after)
+    return components, c.column_p(components), (before, after)
 
 
 # ---------------------------------------------------------------- formulas
@@ -162,10 +162,10 @@ def test_the_window_is_significant_at_alpha_over_columns():
     assert c.decide([], alpha=0.01).significant is False
 
 
-def test_a_measured_level_replaces_the_nominal_one_only_when_stricter():
+def test_a_measured_level_replaces_the_nominal_one():
     assert c.decide([0.5], alpha=0.01, critical_p=1e-4).threshold == pytest.approx(1e-4)
     assert c.decide([0.5], alpha=0.001, critical_p=1e-4).threshold == pytest.approx(1e-5)
-    assert c.decide([0.5], alpha=0.01, critical_p=0.9).threshold == pytest.approx(0.01)
+    assert c.decide([0.5, 0.5], alpha=0.01, critical_p=0.009).threshold == pytest.approx(0.009)
 
 
 def test_the_smallest_p_is_always_named():
@@ -184,6 +184,7 @@ SHAPES = {
     ),
     "3 levels": lambda: categorical(np.random.default_rng(6).choice(["a", "b", "c"], 20_000, p=[0.6, 0.3, 0.1])),
     "20 levels": lambda: categorical(np.random.default_rng(7).integers(0, 20, 20_000).astype(str)),
+    "heavy tails": lambda: numeric(np.random.default_rng(20).standard_cauchy(20_000)),
     "long tail": lambda: categorical((1 / np.random.default_rng(8).random(5_000)).astype(int).astype(str)),
 }
 
@@ -198,6 +199,85 @@ def test_every_component_keeps_its_promised_rate(shape, rows):
             assert np.nanmean(p <= 0.01) <= 0.0135, name
     assert (combined <= 0.01).mean() <= 0.0135
     assert (combined <= 0.001).mean() <= 0.0022
+
+
+@pytest.mark.parametrize("rows", [30, 120])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_component_is_too_small_in_tiny_windows(shape, rows):
+    reference = SHAPES[shape]()
+    components, combined, _ = sized(reference, rows)
+    for name, p in components.items():
+        if not np.isnan(p).all():
+            assert np.nanmean(p <= 0.01) <= 0.015, name
+    assert (combined <= 0.01).mean() <= 0.015
+
+
+@pytest.mark.parametrize("rows", [500, 3_000])
+@pytest.mark.parametrize(
+    ("shape", "tests"),
+    [
+        ("64 bins", ("location", "smooth", "omnibus")),
+        ("5 values", ("location", "smooth", "omnibus")),
+        ("heavy tails", ("location", "smooth", "omnibus")),
+        ("20 levels", ("omnibus",)),
+    ],
+)
+def test_p_is_uniform_where_nothing_changed(shape, tests, rows):
+    # 20,000 windows each; ties make p discrete in the last digits, which Kolmogorov's test does not mind.
+    components, _, _ = sized(SHAPES[shape](), rows)
+    for name in tests:
+        assert stats.kstest(components[name], "uniform").statistic < 0.02, name
+
+
+def test_the_smooth_test_is_the_sum_of_squares_of_its_scores():
+    reference = numeric(np.random.default_rng(21).standard_normal(20_000))
+    window = profile(reference, {"x": np.random.default_rng(22).standard_normal(900) * 1.1})
+    h, g = (tally.counts[:64] for tally in (reference.profile.parts[0], window.parts[0]))
+    z = c.smooth_z(h, h, g)
+    (found,) = c.compare(reference, window)
+    assert found.components["smooth"] == pytest.approx(stats.chi2.sf(np.square(z).sum(), 3), rel=1e-9)
+    assert found.components["location"] == pytest.approx(2 * stats.norm.sf(abs(z[0])), rel=1e-9)
+
+
+@pytest.mark.parametrize(("share", "rows"), [(0.5, 40), (0.02, 200), (0.001, 2_000), (0.03, 3_000)])
+def test_the_share_test_is_never_smaller_than_it_may_be(share, rows):
+    rng = np.random.default_rng(23)
+    a, b = rng.binomial(20_000, share, 40_000), rng.binomial(rows, share, 40_000)
+    p = c.share_test(b, rows, a, 20_000)
+    for level in (0.05, 0.01, 0.001):
+        assert np.nanmean(p <= level) <= level + 4 * np.sqrt(level / 40_000) + 0.15 * level
+
+
+def test_two_levels_are_one_question():
+    reference = categorical(["a"] * 6_000 + ["b"] * 4_000)
+    found = compared(reference, np.array(["a"] * 530 + ["b"] * 470, dtype=object))
+    assert found.components["levels"] == pytest.approx(float(c.share_test(470, 1_000, 4_000, 10_000)), rel=1e-12)
+
+
+def test_a_certain_change_of_one_level_decides_among_many():
+    rng = np.random.default_rng(24)
+    levels = np.array([f"l{i:03}" for i in range(100)], dtype=object)
+    reference = categorical(rng.choice(levels, 50_000))
+    unchanged = compared(reference, rng.choice(levels, 2_000))
+    moved = rng.choice(levels, 2_000)
+    moved[:160] = "l007"
+    assert unchanged.effects["tv"].value > 0.03
+    assert unchanged.effects["tv"].p > 0.01
+    assert compared(reference, moved).effects["tv"].p < 1e-9
+
+
+def test_many_windows_at_once_are_judged_as_one_by_one():
+    rng = np.random.default_rng(25)
+    columns = {"x": rng.standard_normal(9_000), "c": rng.choice(np.array(list("abc"), dtype=object), 9_000)}
+    reference = build_reference(columns, {"x": "numeric", "c": "categorical"})
+    windows = [profile(reference, {n: v[i : i + 600] for n, v in columns.items()}) for i in range(0, 9_000, 600)]
+    for window, together in zip(windows, c.compare_windows(reference, windows), strict=True):
+        for one, same in zip(c.compare(reference, window), together, strict=True):
+            assert (one.name, one.rows) == (same.name, same.rows)
+            assert one.p == pytest.approx(same.p, rel=1e-9)
+            assert one.components == pytest.approx(same.components, rel=1e-9)
+            for effect, sized_ in one.effects.items():
+                assert sized_ == pytest.approx(same.effects[effect], rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("rows", [500, 3_000])

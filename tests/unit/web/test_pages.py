@@ -30,11 +30,10 @@ from mlspine.core.types import (
 from mlspine.handover.card import Card, Judged, gaps_of
 from mlspine.monitoring.claims import Claim, EndpointStatus, Speed
 from mlspine.monitoring.status import WorkspaceStatus
-from mlspine.web import draw
 from mlspine.web.app import make_app
 from mlspine.web.looking import KEPT, Detail, Shared, visible
 from mlspine.web.sessions import LINK_LIFE_S, LINKS_KEPT, SESSION_LIFE_S, SESSIONS_KEPT, Sessions
-from mlspine.web.showing import environment
+from mlspine.web.showing import HERE, environment
 from mlspine.workspace import Workspace
 from tests.unit.web.asgi import Reply, ask
 
@@ -223,7 +222,7 @@ def test_nothing_is_styled_or_scripted_inline_and_nothing_comes_from_elsewhere()
     assert "<style" not in page
     assert re.findall(r"\son\w+=", page) == []
     for folder in ("templates", "static"):
-        for file in (Path(draw.__file__).parent / folder).iterdir():
+        for file in (HERE / folder).iterdir():
             found = re.findall(r"(?:https?:)?//[\w.]+\.\w+", file.read_text())
             assert [each for each in found if each != "http://www.w3.org"] == [], file.name
 

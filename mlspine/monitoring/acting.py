@@ -1,0 +1,124 @@
+"""What a CRITICAL alert leads to: a question to a person, or the way back by itself where that was decided before.
+
+Only what shows that answers themselves are bad may move traffic: failing answers, slow answers, wrong answers to
+sentinels, measured quality. Drifting inputs never do. Going back is done once: when the release before fails as well,
+a person is asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+from mlspine.core.errors import MlspineError
+from mlspine.core.types import Actor, Alert, Endpoint
+from mlspine.deployment.service import WATCH, Deployment
+from mlspine.governance.service import signature
+from mlspine.monitoring.service import Monitoring
+from mlspine.ports import Deployer
+
+log = logging.getLogger(__name__)
+
+Policy = Literal["ask", "fallback"]
+SYSTEM = Actor(name="mlspine", kind="system")
+MAY_SWITCH = ("errors", "latency", "quality", "sentinel")
+FALLBACK = "fallback"
+
+
+class Acting:
+    """Looks at the open CRITICAL alerts of every endpoint and does what the policy says. Call it after judging."""
+
+    def __init__(
+        self,
+        *,
+        monitoring: Monitoring,
+        deployment: Deployment,
+        deployer: Deployer,
+        policy: Policy,
+    ) -> None:
+        self._monitoring = monitoring
+        self._deployment = deployment
+        self._deployer = deployer
+        self._policy = policy
+
+    def act(self) -> list[str]:
+        """Return the endpoints that were brought back to the release before. Writes a ledger line for each."""
+        if self._policy == "ask":
+            return []  # the alert itself asks: it names the command
+        # What somebody else's server answers has no release here to go back to.
+        ours = (each for each in self._deployment.endpoints() if each.current.cause != WATCH)
+        return [each.name for each in ours if self._act_on(each)]
+
+    def _act_on(self, endpoint: Endpoint) -> bool:
+        self._settle(endpoint)
+        cause = switching_alert(self._monitoring.alerts(endpoint.name), endpoint)
+        if cause is None or not self._deployer.observe():
+            return False
+        if endpoint.previous is None or not endpoint.previous.version or went_back_itself(endpoint):
+            self._ask(endpoint, cause)
+            return False
+        left, back = endpoint.current.version, endpoint.previous.version
+        reason = f"{cause.cause}: {cause.why}"
+        try:
+            self._deployment.rollback(endpoint.name, actor=SYSTEM, reason=reason)
+        except MlspineError as exc:
+            log.error(
+                "the release before could not be brought back", extra={"endpoint": endpoint.name, "why": str(exc)}
+            )
+            self._ask(endpoint, cause)
+            return False
+        self._monitoring.raise_alert(
+            endpoint.name,
+            cause=FALLBACK,
+            severity="CRITICAL",
+            title=f"{endpoint.name}: went back from version {left} to {back} by itself",
+            why=reason,
+            action=f"mlspine ledger; once it is mended: mlspine promote {endpoint.name} VERSION",
+        )
+        return True
+
+    def _ask(self, endpoint: Endpoint, cause: Alert) -> None:
+        before = "there is no release before it" if endpoint.previous is None else "it has gone back once already"
+        self._monitoring.raise_alert(
+            endpoint.name,
+            cause=FALLBACK,
+            severity="CRITICAL",
+            title=f"{endpoint.name}: somebody has to decide what answers",
+            why=f"{cause.title}; {before}",
+            action=f"mlspine rollback {endpoint.name}, or mlspine promote {endpoint.name} VERSION",
+        )
+
+    def _settle(self, endpoint: Endpoint) -> None:
+        """What was done or asked is over once a person has put something live since."""
+        standing = next((each for each in self._monitoring.alerts(endpoint.name) if each.cause == FALLBACK), None)
+        if (
+            standing is not None
+            and not went_back_itself(endpoint)
+            and endpoint.current.created_at_ms > standing.opened_at_ms
+        ):
+            self._monitoring.clear_alert(endpoint.name, FALLBACK)
+
+
+def switching_alert(alerts: Sequence[Alert], endpoint: Endpoint) -> Alert | None:
+    """The open CRITICAL about the answers of what is live now, None when there is none.
+
+    One that opened before the live revision speaks of the release that was left; one that somebody has taken on is
+    theirs to decide.
+    """
+    return next(
+        (
+            alert
+            for alert in alerts
+            if alert.severity == "CRITICAL"
+            and not alert.acknowledged_by
+            and alert.cause.partition(":")[0].partition("@")[0] in MAY_SWITCH
+            and alert.opened_at_ms >= endpoint.current.created_at_ms
+        ),
+        None,
+    )
+
+
+def went_back_itself(endpoint: Endpoint) -> bool:
+    """Whether what is live is there because mlspine went back, and nobody has decided anything since."""
+    return endpoint.current.cause == "rollback" and endpoint.current.actor == signature(SYSTEM)
