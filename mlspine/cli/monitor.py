@@ -216,4 +216,3 @@ def _receipt_text(receipt: LabelReceipt) -> str:
             f'  see which ids are: mlspine log {receipt.endpoint} "select _id, _row, _key from outcomes limit 5"'
         )
     return "\n".join([*lines, f"Next: mlspine quality {receipt.endpoint}"])
-

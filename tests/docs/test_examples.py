@@ -18,7 +18,12 @@ SET_UP = ("pip install", "make ")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    # Each page starts a server of its own: all but the first page wait for `make journeys`.
+    [PAGES[0], *(pytest.param(page, marks=pytest.mark.long) for page in PAGES[1:])],
+    ids=lambda page: page.name,
+)
 def test_every_code_block_of_the_page_runs(page: Path, desk: Desk) -> None:
     blocks = BLOCK.findall(page.read_text())
     assert blocks, f"{page.name} shows no example"

@@ -100,6 +100,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_everything_is_taken_out_and_read_back_without_mlspine(desk: Desk) -> None:
     ship_churn(desk)

@@ -23,6 +23,7 @@ version = mlspine.ship(model, X, y, name="forest")
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_overfit_forest_claims_no_false_metric_and_ten_thousand_unseen_rows_raise_no_alert(
     desk: Desk,

@@ -11,7 +11,7 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class Prometheus:
 
 
 @pytest.fixture
-def exported(desk: Desk) -> Iterator[Path]:
+def exported(desk: Desk) -> Path:
     need("promtool", shutil.which("prometheus"), "not installed (Debian package prometheus)")
     ship_churn(desk)
     desk.mlspine("serve", "churn")
@@ -72,7 +72,7 @@ def exported(desk: Desk) -> Iterator[Path]:
     (folder / "mlspine.token").write_text(token["secret"])
     text = (folder / "prometheus.yml").read_text()
     (folder / "prometheus.yml").write_text(text.replace('"15s"', '"1s"'))
-    yield folder
+    return folder
 
 
 @pytest.mark.long

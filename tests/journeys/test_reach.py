@@ -66,6 +66,7 @@ def log_in(laptop: Desk, server: Desk, secret: str) -> Answer:
     return laptop.mlspine("login", url(server), "--token-file", "token")
 
 
+@pytest.mark.long
 def test_a_model_goes_from_a_laptop_to_a_servers_traffic_and_back(server: Desk, laptop: Desk) -> None:
     dev = token(server, "dev", "developer", "--scope", "churn")
     ops, boss = token(server, "ops", "operator"), token(server, "boss", "admin")

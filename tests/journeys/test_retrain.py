@@ -23,6 +23,7 @@ def customers(count: int, *, seed: int) -> tuple[pd.DataFrame, list[int]]:
     return frame, (rng.random(count) < 1 / (1 + np.exp(-risk))).astype(int).tolist()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_model_is_renewed_from_its_own_log_and_promoted(desk: Desk) -> None:
     ship_churn(desk)

@@ -20,6 +20,7 @@ import mlspine; mlspine.ship(model, X, y, name="price")
 ROW = {"monthly charge": 75.5, "tenure": 3, "contract": "month"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_second_model_is_one_line_and_one_command(desk: Desk) -> None:
     ship_churn(desk)
