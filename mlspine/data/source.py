@@ -26,7 +26,7 @@ MEMORY = "512MB"  # rows beyond it wait on disk
 SHOWN_COLUMNS = 20
 _READERS = {
     # Types are taken from all rows: a column whose first number with a fraction comes late is still one of numbers.
-    "csv": "read_csv({path}, sample_size = -1, union_by_name = true, types = {types})",
+    "csv": "read_csv({path}, sample_size = -1, union_by_name = true{types})",
     "json": "read_json({path}, sample_size = -1, union_by_name = true)",
     "jsonl": "read_json({path}, format = 'newline_delimited', sample_size = -1, union_by_name = true)",
     "parquet": "read_parquet({path}, union_by_name = true)",
@@ -182,18 +182,19 @@ def _fill(
         paths = ", ".join(_literal(str(path)) for path in files or matching_files(source, root=root))
         kind = _reader(source.text)
         types = _text_types(connection, f"[{paths}]", texts) if kind == "csv" else ""
-        _take(connection, _READERS[kind].format(path=f"[{paths}]", types=f"{{{types}}}"), source.text, root)
+        _take(connection, _READERS[kind].format(path=f"[{paths}]", types=types), source.text, root)
 
 
 def _text_types(connection: duckdb.DuckDBPyConnection, paths: str, texts: Collection[str]) -> str:
-    """Those of the columns a CSV file has, as DuckDB wants to be told of them."""
+    """Those of the columns a CSV file has, as an argument of `read_csv`; "" for none."""
     if not texts:
         return ""
     with contextlib.suppress(duckdb.Error):  # told by whoever reads the rows
         described = connection.execute(
             f"describe select * from read_csv({paths}, all_varchar = true, union_by_name = true)"
         ).fetchall()
-        return ", ".join(f"{_literal(name)}: 'VARCHAR'" for name, *_ in described if name in texts)
+        told = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name, *_ in described if name in texts)
+        return f", types = {{{told}}}" if told else ""  # DuckDB before 1.4 takes no empty one
     return ""
 
 

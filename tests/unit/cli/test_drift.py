@@ -46,7 +46,8 @@ def test_the_exit_code_says_no_more_than_was_asked(files: Path) -> None:
 
 
 def test_json_and_page_hold_the_same_verdict(files: Path) -> None:
-    found = json.loads(typed("before.csv", "moved.csv", "--json", "--html", "drift.html", "--columns", "x"))
+    said = typed("before.csv", "moved.csv", "--json", "--html", "drift.html", "--columns", "x")
+    found = json.loads(said[said.index("{") :])  # click before 8.2 shows the other stream here too
     assert found["severity"] == "WARNING"
     assert [each["name"] for each in found["features"]] == ["x"]
     assert found["verdict"].split(":")[0] in (files / "drift.html").read_text()
