@@ -23,6 +23,7 @@ pytestmark = [
 TIMEOUT_S = 400
 
 
+@pytest.mark.long
 def test_a_model_lives_a_year_in_one_command(desk: Desk) -> None:
     words = ["demo", "flights", "--json", "figures.json", "--page", "year.html"]
     told = subprocess.run(

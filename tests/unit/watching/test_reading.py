@@ -197,7 +197,8 @@ def test_any_order_of_growing_copying_and_reading_gives_each_row_once(steps: lis
         desk.workspace.watching.read_from("fraud", source="log*.csv", actor=_me())
         for more, copied, read in steps:
             there += more
-            rows[:there].to_csv(path, index=False)
+            # With a format: pandas writes a lone midnight as a date, which would be another row later.
+            rows[:there].to_csv(path, index=False, date_format="%Y-%m-%d %H:%M:%S")
             if read:
                 desk.workspace.watching.read("fraud")
             if copied and read:
