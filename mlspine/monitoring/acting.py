@@ -41,6 +41,7 @@ class Acting:
         self._deployment = deployment
         self._deployer = deployer
         self._policy = policy
+        self._failed: dict[str, tuple[int, str]] = {}  # endpoint -> revision that could not be left, and why
 
     def act(self) -> list[str]:
         """Return the endpoints that were brought back to the release before. Writes a ledger line for each."""
@@ -55,9 +56,11 @@ class Acting:
         cause = switching_alert(self._monitoring.alerts(endpoint.name), endpoint)
         if cause is None or not self._deployer.observe():
             return False
-        if endpoint.previous is None or not endpoint.previous.version or went_back_itself(endpoint):
-            self._ask(endpoint, cause)
+        why_not = self._why_not(endpoint)
+        if why_not:
+            self._ask(endpoint, cause, why_not)
             return False
+        assert endpoint.previous is not None
         left, back = endpoint.current.version, endpoint.previous.version
         reason = f"{cause.cause}: {cause.why}"
         try:
@@ -66,7 +69,9 @@ class Acting:
             log.error(
                 "the release before could not be brought back", extra={"endpoint": endpoint.name, "why": str(exc)}
             )
-            self._ask(endpoint, cause)
+            # Loading a release that does not load takes seconds: not again every few of them.
+            self._failed[endpoint.name] = endpoint.current.number, exc.message
+            self._ask(endpoint, cause, self._why_not(endpoint))
             return False
         self._monitoring.raise_alert(
             endpoint.name,
@@ -78,14 +83,22 @@ class Acting:
         )
         return True
 
-    def _ask(self, endpoint: Endpoint, cause: Alert) -> None:
-        before = "there is no release before it" if endpoint.previous is None else "it has gone back once already"
+    def _why_not(self, endpoint: Endpoint) -> str:
+        """Why going back is for a person to decide, "" when it is not."""
+        if endpoint.previous is None or not endpoint.previous.version:
+            return "there is no release before it"
+        if went_back_itself(endpoint):
+            return "it has gone back once already"
+        revision, failure = self._failed.get(endpoint.name, (0, ""))
+        return f"the release before cannot be brought back: {failure}" if revision == endpoint.current.number else ""
+
+    def _ask(self, endpoint: Endpoint, cause: Alert, why_not: str) -> None:
         self._monitoring.raise_alert(
             endpoint.name,
             cause=FALLBACK,
             severity="CRITICAL",
             title=f"{endpoint.name}: somebody has to decide what answers",
-            why=f"{cause.title}; {before}",
+            why=f"{cause.title}; {why_not}",
             action=f"mlspine rollback {endpoint.name}, or mlspine promote {endpoint.name} VERSION",
         )
 

@@ -18,7 +18,6 @@ Sources: Lopez-Paz and Oquab 2017 (classifier two-sample tests); Fisher 1936; De
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,10 +27,8 @@ from mlspine.stats.interval import delong_auc, midranks
 from mlspine.stats.profile import Floats, Ints
 
 MAX_ROWS = 10_000  # per side
-MAX_COLUMNS = 24  # 24 columns make 300 products and columns
 BLOCKS = 10
 LEAST_BLOCKS = 5
-ALERT_Z = 2.33
 RIDGE = 1e-3
 
 
@@ -122,11 +119,6 @@ def clearest_pair(before: Floats, now: Floats) -> tuple[int, int, float]:
                 if p < best[2]:
                     best = (i, j, p)
     return best
-
-
-def numbers_of(columns: Sequence[Floats]) -> Floats:
-    """Columns side by side, shape (rows, columns)."""
-    return np.column_stack(columns) if columns else np.empty((0, 0))
 
 
 def _cut(rows: Floats, rng: np.random.Generator) -> Floats:

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from mlspine import migrations
 from mlspine.backends.files import FileBlobStore
 from mlspine.backends.sqlite import SqliteDatabase
+from mlspine.core.errors import Unavailable
 from mlspine.core.types import (
     Acknowledgement,
     Actor,
@@ -172,6 +173,24 @@ def test_when_the_release_before_fails_as_well_a_person_is_asked(house: House) -
     assert told is not None
     assert "somebody has to decide" in told.title
     assert "gone back once" in told.why
+
+
+def test_a_release_that_cannot_be_brought_back_is_tried_once_and_said(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def rollback(name: str, **_: object) -> None:
+        tried.append(name)
+        raise Unavailable("its library is gone")
+
+    monkeypatch.setattr(house.deployment, "rollback", rollback)
+    house.alarm("errors")
+    assert [house.acting.act() for _ in range(3)] == [[], [], []]
+    assert tried == ["churn"]
+    told = house.told()
+    assert told is not None
+    assert "cannot be brought back: its library is gone" in told.why
 
 
 def test_with_no_release_before_it_a_person_is_asked(tmp_path: Path) -> None:
