@@ -13,7 +13,8 @@ import msgspec
 from mlspine import login
 from mlspine.core.config import Config
 from mlspine.core.errors import Invalid
-from mlspine.core.types import Actor, Plan
+from mlspine.core.plan import Plan
+from mlspine.core.types import Actor
 
 FOLDER = ".mlspine"
 RELEASES = "releases"

@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
-from mlspine.core.types import Acknowledgement, Alert, Plan, PlannedEndpoint, ProcessState, Proof
+from mlspine.core.plan import Acknowledgement, Plan, PlannedEndpoint, ProcessState, Proof
+from mlspine.core.types import Alert
 
 Param = str | int | float | bytes | bool | None
 Row = dict[str, Any]

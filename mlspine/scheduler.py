@@ -12,7 +12,8 @@ from mlspine.backends.deadman import DeadManPing
 from mlspine.backends.processes import Death
 from mlspine.core.errors import MlspineError
 from mlspine.core.ids import SHORT_HASH
-from mlspine.core.types import Actor, Alert, ProcessState, Severity
+from mlspine.core.plan import ProcessState
+from mlspine.core.types import Actor, Alert, Severity
 from mlspine.monitoring.targets import LatencyTarget, latency_target
 from mlspine.workspace import Workspace
 

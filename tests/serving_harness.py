@@ -23,7 +23,8 @@ import numpy as np
 
 from mlspine.core.columns import take, to_columns
 from mlspine.core.messages import call, socket_path
-from mlspine.core.types import CodeState, LogSettings, Plan, PlannedEndpoint, PlannedRelease, Signature
+from mlspine.core.plan import LogSettings, Plan, PlannedEndpoint, PlannedRelease
+from mlspine.core.types import CodeState, Signature
 from mlspine.registry import flavors, pickling
 from mlspine.registry.release import Parts, build_release, choose_recorded, encode_recorded, predictor
 from mlspine.serving.worker import die_with_parent

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mlspine.core.types import ProcessState, Spent, Struct
+from mlspine.core.plan import ProcessState, Spent
+from mlspine.core.types import Struct
 
 METHOD = (
     "CPU time of the serving processes: time inside model calls per release, the rest shared by requests;"

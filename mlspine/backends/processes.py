@@ -21,7 +21,7 @@ import msgspec
 
 from mlspine.core.errors import Unavailable
 from mlspine.core.messages import call, socket_path
-from mlspine.core.types import Acknowledgement, Plan, PlannedEndpoint, ProcessState, Proof
+from mlspine.core.plan import Acknowledgement, Plan, PlannedEndpoint, ProcessState, Proof
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import click
 
 from mlspine.cli import render
 from mlspine.core.ids import SHORT_HASH, parse_model_ref
-from mlspine.core.types import LogSettings
+from mlspine.core.plan import LogSettings
 
 if TYPE_CHECKING:
     from mlspine.control import RemoteWorkspace

@@ -13,7 +13,8 @@ from mlspine.cli import render
 from mlspine.cli.interop import export_mlflow
 
 if TYPE_CHECKING:
-    from mlspine.core.types import Actor, Endpoint, Revision
+    from mlspine.core.plan import Endpoint, Revision
+    from mlspine.core.types import Actor
     from mlspine.governance.tokens import NewToken
     from mlspine.handover.image import Image
     from mlspine.workspace import Workspace

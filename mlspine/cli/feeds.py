@@ -122,7 +122,7 @@ def _score(workspace: Services, name: str, source: str | None, output: str, as_j
 
     from mlspine import login
     from mlspine.core.errors import Invalid, MlspineError, NotFound
-    from mlspine.core.types import LogSettings
+    from mlspine.core.plan import LogSettings
     from mlspine.data.source import parse_source
     from mlspine.serving.batch import Batch, score
 

@@ -13,7 +13,7 @@ from mlspine.cli import render
 if TYPE_CHECKING:
     from mlspine.control import RemoteWorkspace
     from mlspine.core.config import Config
-    from mlspine.core.types import Endpoint
+    from mlspine.core.plan import Endpoint
     from mlspine.running import ControlFile
 
 
@@ -135,7 +135,7 @@ def _start_and_tell(
 
 
 def _endpoints(control: ControlFile) -> list[Endpoint]:
-    from mlspine.core.types import Endpoint
+    from mlspine.core.plan import Endpoint
     from mlspine.remote import ApiClient
 
     payload = ApiClient(control.url, control.token).post("/api/deployment/endpoints", {})

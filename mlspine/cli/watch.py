@@ -96,7 +96,7 @@ def _watch(workspace: Services, name: str, said: dict[str, Any], names: Names, a
 
 
 def _take_reference(workspace: Services, name: str, said: dict[str, Any], names: Names) -> None:
-    from mlspine.core.types import LogSettings
+    from mlspine.core.plan import LogSettings
     from mlspine.folder import RELEASES, create, this_actor
     from mlspine.watching.reference import Told, prepare_watched, read_importance
     from mlspine.watching.spec import THRESHOLD

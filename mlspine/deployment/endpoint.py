@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from mlspine.core.types import Revision
+from mlspine.core.plan import Revision
 
 NATIVE_CRASHES_BEFORE_WORKER = 2
 

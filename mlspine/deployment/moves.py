@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from mlspine.core.errors import Conflict, Invalid
+from mlspine.core.plan import Revision
 from mlspine.core.public import public
-from mlspine.core.types import Actor, Decision, ModelVersion, Revision, Stage, Struct
+from mlspine.core.types import Actor, Decision, ModelVersion, Stage, Struct
 from mlspine.deployment import store
 from mlspine.deployment.endpoint import rollback_target
 from mlspine.deployment.judging import Judge, Judged

@@ -9,22 +9,19 @@ import msgspec
 
 from mlspine.core.errors import Conflict, Invalid, MlspineError, NotFound, closest
 from mlspine.core.ids import SHORT_HASH, check_name, now_ms
-from mlspine.core.public import public
-from mlspine.core.types import (
+from mlspine.core.plan import (
     Acknowledgement,
-    Actor,
-    Decision,
     Endpoint,
     LogSettings,
-    ModelVersion,
+    Placement,
     Plan,
     PlannedEndpoint,
     PlannedRelease,
     Proof,
     Revision,
-    Struct,
-    Tier,
 )
+from mlspine.core.public import public
+from mlspine.core.types import Actor, Decision, ModelVersion, Struct, Tier
 from mlspine.deployment import store
 from mlspine.deployment.endpoint import (
     next_number,
@@ -40,8 +37,7 @@ from mlspine.registry.sentinels import Sentinels
 from mlspine.registry.service import Registry
 from mlspine.registry.watched import is_watched_version, require_model
 
-Cause = Literal["serve", "promote", "rollback"]
-Placement = Literal["loop", "worker", "auto"]
+Move = Literal["serve", "promote", "rollback"]
 
 WATCH: Literal["watch"] = "watch"
 FOLLOW_RETRY_S = 30.0
@@ -272,7 +268,7 @@ class Deployment:
         self,
         name: str,
         target: ModelVersion | None,
-        cause: Cause,
+        cause: Move,
         *,
         log: LogSettings | None,
         actor: Actor,
@@ -341,7 +337,7 @@ class Deployment:
         )
 
     def _decide(
-        self, name: str, target: ModelVersion | None, revisions: list[Revision], cause: Cause, actor: Actor
+        self, name: str, target: ModelVersion | None, revisions: list[Revision], cause: Move, actor: Actor
     ) -> Judged:
         if target is None:
             return Judged(Decision(allowed=True))

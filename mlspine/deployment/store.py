@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from mlspine.core.types import LogSettings, Proof, Revision
+from mlspine.core.plan import Guards, LogSettings, Proof, Revision, Traffic
 from mlspine.ports import Database, Row, Transaction
+
+_DOCUMENTS: dict[str, type] = {"log": LogSettings, "traffic": Traffic, "guards": Guards}  # columns that hold JSON
 
 
 def endpoints(db: Database) -> list[Row]:
@@ -43,11 +47,12 @@ def plan_number(db: Database) -> int:
 
 def append_revision(tx: Transaction, revision: Revision) -> None:
     values = msgspec.structs.asdict(revision)
-    values["log"] = msgspec.json.encode(revision.log).decode()
+    for name in _DOCUMENTS:
+        values[name] = msgspec.json.encode(getattr(revision, name)).decode()
     tx.execute(
-        "insert into revision (endpoint, number, version, release_hash, cause, log, created_at_ms, actor, reason,"
-        " rolled_back_from) values (:endpoint, :number, :version, :release_hash, :cause, :log, :created_at_ms,"
-        " :actor, :reason, :rolled_back_from)",
+        "insert into revision (endpoint, number, version, release_hash, cause, log, traffic, guards,"
+        " created_at_ms, actor, reason, rolled_back_from) values (:endpoint, :number, :version, :release_hash, :cause,"
+        " :log, :traffic, :guards, :created_at_ms, :actor, :reason, :rolled_back_from)",
         **values,
     )
 
@@ -98,4 +103,8 @@ def native_crashes(db: Database) -> dict[str, int]:
 
 
 def _revision(row: Row) -> Revision:
-    return Revision(**{**row, "log": msgspec.json.decode(row["log"], type=LogSettings)})
+    # A column added later is '' in the rows before it: the default.
+    told: dict[str, Any] = {
+        name: msgspec.json.decode(row[name], type=kind) for name, kind in _DOCUMENTS.items() if row[name]
+    }
+    return Revision(**{**{name: value for name, value in row.items() if name not in _DOCUMENTS}, **told})

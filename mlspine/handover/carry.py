@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlspine.core.types import Revision
+from mlspine.core.plan import Revision
 from mlspine.ports import Database, Row, Transaction
 
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from mlspine.core.ids import SHORT_HASH
-from mlspine.core.types import Endpoint, FeedState, ModelVersion, Struct
+from mlspine.core.plan import Endpoint
+from mlspine.core.types import FeedState, ModelVersion, Struct
 
 Task = Literal["deploy", "rollback", "retrain", "fallback"]
 TASKS: tuple[Task, ...] = get_args(Task)

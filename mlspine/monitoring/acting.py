@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from mlspine.core.errors import MlspineError
-from mlspine.core.types import Actor, Alert, Endpoint
+from mlspine.core.plan import Endpoint
+from mlspine.core.types import Actor, Alert
 from mlspine.deployment.service import WATCH, Deployment
 from mlspine.governance.service import signature
 from mlspine.monitoring.service import Monitoring

@@ -20,7 +20,8 @@ import numpy as np
 
 from mlspine.core import messages
 from mlspine.core.errors import Unavailable
-from mlspine.core.types import Columns, ModelVersion, PlannedRelease, Release
+from mlspine.core.plan import PlannedRelease
+from mlspine.core.types import Columns, ModelVersion, Release
 from mlspine.registry.release import is_watched
 from mlspine.serving.worker import pack_columns, unpack_outputs
 from mlspine.stats.influence import Ask

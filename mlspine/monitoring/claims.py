@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Literal
 
 from mlspine.core.ids import SHORT_HASH
+from mlspine.core.plan import Endpoint, Proof, Revision
 from mlspine.core.types import (
     Alert,
     DriftReport,
-    Endpoint,
     Estimate,
     Evidence,
     FeedState,
@@ -20,8 +20,6 @@ from mlspine.core.types import (
     Metric,
     ModelVersion,
     PerformanceReport,
-    Proof,
-    Revision,
     Struct,
 )
 from mlspine.monitoring.exercised import HOLDS_DAYS, Exercised, days_ago, is_old

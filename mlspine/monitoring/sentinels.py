@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlspine.core.errors import Unavailable
-from mlspine.core.types import Endpoint
+from mlspine.core.plan import Endpoint
 from mlspine.deployment.examining import Examiner, told
 from mlspine.deployment.service import WATCH, Deployment
 from mlspine.monitoring.service import Monitoring

@@ -8,15 +8,9 @@ from typing import Any
 from mlspine.core.config import Config
 from mlspine.core.errors import NotFound
 from mlspine.core.ids import now_ms
+from mlspine.core.plan import Endpoint, ProcessState
 from mlspine.core.public import public
-from mlspine.core.types import (
-    Alert,
-    Endpoint,
-    Evidence,
-    FeedState,
-    ProcessState,
-    Struct,
-)
+from mlspine.core.types import Alert, Evidence, FeedState, Struct
 from mlspine.deployment.service import Deployment
 from mlspine.governance.service import Governance
 from mlspine.machines.service import Machine, Machines, Outage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mlspine.core.types import Proof
+from mlspine.core.plan import Proof
 
 TIMES_AT_SHIP = 2.0
 # Model calls of a tenth of a millisecond come back in one, over the network in twenty: nobody wants to be woken.

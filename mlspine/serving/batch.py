@@ -15,7 +15,8 @@ from mlspine.core.columns import take
 from mlspine.core.errors import Denied, Invalid, MlspineError, Unavailable
 from mlspine.core.ids import now_ms
 from mlspine.core.late import duckdb
-from mlspine.core.types import Columns, LogSettings, ModelVersion, PlannedRelease, Struct
+from mlspine.core.plan import LogSettings, PlannedRelease
+from mlspine.core.types import Columns, ModelVersion, Struct
 from mlspine.data.source import Opened, Source, opened, texts_of
 from mlspine.predictions import segment
 from mlspine.registry.bare import require_whole

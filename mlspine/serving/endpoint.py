@@ -8,7 +8,8 @@ from typing import Any
 
 from mlspine.core.columns import to_jsonable_rows
 from mlspine.core.errors import MlspineError, Unavailable
-from mlspine.core.types import PlannedEndpoint, PlannedRelease, Signature
+from mlspine.core.plan import PlannedEndpoint, PlannedRelease
+from mlspine.core.types import Signature
 from mlspine.serving.batcher import Answer, Batcher, Request
 from mlspine.serving.meter import Meter
 from mlspine.serving.rows import RowCodec

@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 
 from mlspine.core.errors import Corrupt
-from mlspine.core.types import Columns, Plan
+from mlspine.core.plan import Plan
+from mlspine.core.types import Columns
 from mlspine.registry.flavors import Outputs
 
 MARK_BYTES = 64

@@ -18,7 +18,7 @@ import msgspec
 from mlspine.core import messages
 from mlspine.core.errors import Conflict, Invalid, MlspineError
 from mlspine.core.ids import now_ms
-from mlspine.core.types import Plan, PlannedEndpoint
+from mlspine.core.plan import Plan, PlannedEndpoint
 from mlspine.serving.plan import PlanFile
 from mlspine.serving.recorder import Recorder
 from mlspine.serving.service import Serving

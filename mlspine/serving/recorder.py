@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 
 from mlspine.core.columns import concat
-from mlspine.core.types import Columns, LogSettings
+from mlspine.core.plan import LogSettings
+from mlspine.core.types import Columns
 from mlspine.predictions.spool import Batch, SpoolWriter, encode_column, encode_columns
 from mlspine.serving.batcher import Answered, Request
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from mlspine.core.types import Proof
+from mlspine.core.plan import Proof
 from mlspine.serving import runtime
 from mlspine.serving.batcher import Batcher, LoopBatcher, Record, WorkerBatcher
 from mlspine.serving.meter import Spending

@@ -17,7 +17,8 @@ import numpy as np
 from mlspine.core.columns import take, to_jsonable_rows
 from mlspine.core.errors import Corrupt, Invalid, MlspineError
 from mlspine.core.ids import SHORT_HASH
-from mlspine.core.types import Columns, Field, PlannedRelease, Proof, Release
+from mlspine.core.plan import PlannedRelease, Proof
+from mlspine.core.types import Columns, Field, Release
 from mlspine.registry.flavors import Outputs, Predictor
 from mlspine.registry.release import load_predictor, read_recorded, read_release, release_hash
 from mlspine.serving.rows import RowCodec

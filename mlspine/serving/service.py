@@ -16,16 +16,8 @@ from typing import Any
 
 from mlspine.core.errors import Invalid, MlspineError, NotFound, Unavailable, closest
 from mlspine.core.ids import SHORT_HASH, now_ms
-from mlspine.core.types import (
-    Acknowledgement,
-    Columns,
-    Plan,
-    PlannedEndpoint,
-    PlannedRelease,
-    ProcessState,
-    Proof,
-    Spent,
-)
+from mlspine.core.plan import Acknowledgement, Plan, PlannedEndpoint, PlannedRelease, ProcessState, Proof, Spent
+from mlspine.core.types import Columns
 from mlspine.serving import runtime
 from mlspine.serving.batcher import (
     MAX_QUEUE_ROWS,

@@ -27,7 +27,8 @@ from mlspine.core import messages
 from mlspine.core.errors import Corrupt, MlspineError, Unavailable
 from mlspine.core.ids import SHORT_HASH
 from mlspine.core.logs import configure
-from mlspine.core.types import Columns, PlannedRelease, Proof
+from mlspine.core.plan import PlannedRelease, Proof
+from mlspine.core.types import Columns
 from mlspine.registry.flavors import Outputs
 from mlspine.serving import runtime
 from mlspine.serving.batcher import ModelError

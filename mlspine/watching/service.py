@@ -11,8 +11,9 @@ import msgspec
 
 from mlspine.core.errors import Conflict, Invalid, MlspineError, NotFound
 from mlspine.core.ids import now_ms, uuid7
+from mlspine.core.plan import LogSettings
 from mlspine.core.public import public
-from mlspine.core.types import Actor, FeedState, LogSettings, ModelVersion, Struct
+from mlspine.core.types import Actor, FeedState, ModelVersion, Struct
 from mlspine.deployment.service import WATCH, Deployment
 from mlspine.feeds.schedule import parse_every
 from mlspine.feeds.telling import tell

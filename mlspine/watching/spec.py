@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from mlspine.core.ids import uuid7
-from mlspine.core.types import LogSettings, Scalar, Schema, Struct, Task
+from mlspine.core.plan import LogSettings
+from mlspine.core.types import Scalar, Schema, Struct, Task
 
 THRESHOLD = 0.5
 

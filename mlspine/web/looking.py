@@ -12,16 +12,8 @@ from starlette.concurrency import run_in_threadpool
 
 from mlspine.advisor.service import Advised
 from mlspine.core.errors import MlspineError
-from mlspine.core.types import (
-    Actor,
-    Alert,
-    DriftReport,
-    Evidence,
-    ModelVersion,
-    PerformanceReport,
-    Proof,
-    Revision,
-)
+from mlspine.core.plan import Proof, Revision
+from mlspine.core.types import Actor, Alert, DriftReport, Evidence, ModelVersion, PerformanceReport
 from mlspine.handover.card import Card
 from mlspine.monitoring.claims import EndpointStatus
 from mlspine.monitoring.document import Document

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from mlspine.core.errors import Invalid, NotFound, Unavailable
+from mlspine.core.plan import LogSettings
 from mlspine.core.public import public, surface
-from mlspine.core.types import Actor, LogSettings
+from mlspine.core.types import Actor
 from mlspine.remote import error_of, read_call
 from mlspine.web.rest_api import RestApi
 

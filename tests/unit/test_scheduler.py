@@ -12,7 +12,8 @@ import pytest
 from mlspine import migrations
 from mlspine.backends.sqlite import SqliteDatabase
 from mlspine.core.config import Config
-from mlspine.core.types import Alert, ProcessState, Proof, Severity
+from mlspine.core.plan import ProcessState, Proof
+from mlspine.core.types import Alert, Severity
 from mlspine.machines.service import LEASE_S, MISSING_AFTER_S, Machines
 from mlspine.scheduler import CHECK_EVERY_S, ErrorWindow, Scheduler
 

@@ -10,7 +10,7 @@ import pytest
 from mlspine.advisor import store
 from mlspine.advisor.cost import Managed, Mark, break_even, divide
 from mlspine.advisor.gather import day
-from mlspine.core.types import ProcessState, Spent
+from mlspine.core.plan import ProcessState, Spent
 from mlspine.serving.meter import process_cpu_s
 
 from .world import DAY_MS, MARIA, NOW_MS, World

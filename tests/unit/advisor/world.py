@@ -28,7 +28,8 @@ from mlspine.cli.main import cli
 from mlspine.core.columns import to_columns
 from mlspine.core.config import load_config
 from mlspine.core.ids import uuid7
-from mlspine.core.types import Actor, Endpoint, ModelVersion
+from mlspine.core.plan import Endpoint
+from mlspine.core.types import Actor, ModelVersion
 from mlspine.folder import create
 from mlspine.handover.card import FIELDS
 from mlspine.handover.drill import Drilled

@@ -16,7 +16,7 @@ import pytest
 from mlspine.backends.deadman import DeadManPing
 from mlspine.core.config import Config, MonitoringConfig
 from mlspine.core.errors import Invalid
-from mlspine.core.types import ProcessState
+from mlspine.core.plan import ProcessState
 from mlspine.scheduler import Scheduler
 from tests.listener import answering
 

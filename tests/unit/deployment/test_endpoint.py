@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlspine.core.types import LogSettings, Revision
+from mlspine.core.plan import LogSettings, Revision
 from mlspine.deployment.endpoint import next_number, placement_after, rollback_target, trail
 
 

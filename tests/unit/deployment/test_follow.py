@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlspine.core.errors import Unavailable
-from mlspine.core.types import Acknowledgement, Plan
+from mlspine.core.plan import Acknowledgement, Plan
 from mlspine.deployment.service import FOLLOW_RETRY_S, Deployment
 from tests.unit.deployment.test_service import ADA, House, StandIn
 

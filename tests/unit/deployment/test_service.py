@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from mlspine import migrations
 from mlspine.backends.sqlite import SqliteDatabase
 from mlspine.core.errors import Conflict, Denied, Unavailable
-from mlspine.core.types import Acknowledgement, Actor, LogSettings, Plan, PlannedEndpoint, ProcessState, Proof, Tier
+from mlspine.core.plan import Acknowledgement, LogSettings, Plan, PlannedEndpoint, ProcessState, Proof
+from mlspine.core.types import Actor, Tier
 from mlspine.data.service import Data
 from mlspine.deployment.service import Deployment
 from mlspine.governance.service import Governance

@@ -12,7 +12,8 @@ import pandas as pd
 from sklearn.linear_model import LinearRegression
 
 from mlspine import api
-from mlspine.core.types import Actor, Alert, LogSettings, ModelVersion
+from mlspine.core.plan import LogSettings
+from mlspine.core.types import Actor, Alert, ModelVersion
 from mlspine.data.source import Source
 from mlspine.serving.batch import Batch, Scored, score
 from mlspine.workspace import Workspace

@@ -7,7 +7,8 @@ import shlex
 import msgspec
 import pytest
 
-from mlspine.core.types import Endpoint, FeedState, LogSettings, ModelVersion, Revision
+from mlspine.core.plan import Endpoint, LogSettings, Revision
+from mlspine.core.types import FeedState, ModelVersion
 from mlspine.handover.runbook import TASKS, Known, Runbook, markdown, write_runbook
 
 NOW = 1_760_000_000_000

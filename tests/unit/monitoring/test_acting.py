@@ -12,16 +12,8 @@ from mlspine import migrations
 from mlspine.backends.files import FileBlobStore
 from mlspine.backends.sqlite import SqliteDatabase
 from mlspine.core.errors import Unavailable
-from mlspine.core.types import (
-    Acknowledgement,
-    Actor,
-    Alert,
-    Plan,
-    PlannedEndpoint,
-    ProcessState,
-    Proof,
-    Severity,
-)
+from mlspine.core.plan import Acknowledgement, Plan, PlannedEndpoint, ProcessState, Proof
+from mlspine.core.types import Actor, Alert, Severity
 from mlspine.data.service import Data
 from mlspine.deployment.service import Deployment
 from mlspine.governance.service import Governance

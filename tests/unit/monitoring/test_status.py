@@ -2,19 +2,16 @@ from __future__ import annotations
 
 import msgspec
 
+from mlspine.core.plan import Endpoint, LogSettings, Proof, Revision
 from mlspine.core.types import (
     Alert,
     DriftReport,
-    Endpoint,
     FeedState,
     Interval,
-    LogSettings,
     LogSummary,
     Metric,
     ModelVersion,
     PerformanceReport,
-    Proof,
-    Revision,
 )
 from mlspine.monitoring.claims import Claim, Facts, Speed, answer
 

@@ -14,7 +14,8 @@ from mlspine.backends.files import FileBlobStore
 from mlspine.backends.postgres import PostgresDatabase
 from mlspine.backends.sqlite import SqliteDatabase
 from mlspine.core.ids import now_ms
-from mlspine.core.types import Actor, Plan
+from mlspine.core.plan import Plan
+from mlspine.core.types import Actor
 from mlspine.data.service import Data
 from mlspine.deployment.moves import Moves
 from mlspine.deployment.service import Deployment

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from mlspine.core.errors import Denied, Invalid
-from mlspine.core.types import LogSettings, PlannedRelease
+from mlspine.core.plan import LogSettings, PlannedRelease
 from mlspine.serving import batch as batches
 from mlspine.serving import publication, runtime
 from mlspine.serving.batch import score

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from mlspine.core.errors import Unavailable
-from mlspine.core.types import PlannedEndpoint, PlannedRelease
+from mlspine.core.plan import PlannedEndpoint, PlannedRelease
 from mlspine.serving.batcher import Request
 from mlspine.serving.endpoint import ServedEndpoint
 from mlspine.serving.meter import Meter

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlspine.core.types import Columns, LogSettings
+from mlspine.core.plan import LogSettings
+from mlspine.core.types import Columns
 from mlspine.predictions.spool import Batch, SpoolWriter, decode_columns, encode_frame, read_frames, spool_files
 from mlspine.registry.flavors import Outputs
 from mlspine.serving import recorder as recorder_module

@@ -12,7 +12,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from mlspine.core.errors import Corrupt, Invalid
 from mlspine.core.ids import digest_file
-from mlspine.core.types import PlannedRelease
+from mlspine.core.plan import PlannedRelease
 from mlspine.registry.flavors import Outputs
 from mlspine.serving import runtime
 from tests.serving_harness import make_release

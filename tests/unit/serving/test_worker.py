@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlspine.core.errors import Corrupt, Unavailable
-from mlspine.core.types import Columns, PlannedRelease
+from mlspine.core.plan import PlannedRelease
+from mlspine.core.types import Columns
 from mlspine.registry.flavors import Outputs
 from mlspine.serving.batcher import ModelError
 from mlspine.serving.worker import Worker, pack_columns, pack_outputs, unpack_columns, unpack_outputs
@@ -127,7 +128,7 @@ def test_what_cannot_be_loaded_is_told_as_it_is(planned: PlannedRelease) -> None
 def test_it_dies_with_its_parent(planned: PlannedRelease) -> None:
     script = (
         "import asyncio, sys, msgspec, os, signal\n"
-        "from mlspine.core.types import PlannedRelease\n"
+        "from mlspine.core.plan import PlannedRelease\n"
         "from mlspine.serving.worker import Worker\n"
         "async def main():\n"
         "    worker = Worker(msgspec.json.decode(sys.argv[1], type=PlannedRelease))\n"

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlspine.core.types import Actor, LogSettings
+from mlspine.core.plan import LogSettings
+from mlspine.core.types import Actor
 from mlspine.folder import RELEASES
 from mlspine.registry.prepare import Prepared
 from mlspine.watching.names import Names

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlspine.core.errors import Conflict, Invalid, NotFound
-from mlspine.core.types import LogSettings
+from mlspine.core.plan import LogSettings
 from mlspine.watching.spec import read_spec
 from tests.unit.watching.desk import ME, Desk, answered
 

@@ -19,7 +19,7 @@ import pytest
 
 from mlspine.backends.processes import in_loop_at_death
 from mlspine.core.errors import Corrupt, Invalid, MlspineError
-from mlspine.core.types import LogSettings, PlannedRelease
+from mlspine.core.plan import LogSettings, PlannedRelease
 from mlspine.predictions.spool import Batch, decode_columns, read_frames, spool_files
 from tests.serving_harness import (
     Inference,

@@ -14,6 +14,7 @@ import pytest
 from starlette.applications import Starlette
 
 from mlspine.core.errors import NotFound, Unidentified
+from mlspine.core.plan import LogSettings, Revision
 from mlspine.core.types import (
     Actor,
     Alert,
@@ -21,11 +22,9 @@ from mlspine.core.types import (
     Effect,
     FeatureVerdict,
     Interval,
-    LogSettings,
     Metric,
     ModelVersion,
     PerformanceReport,
-    Revision,
 )
 from mlspine.handover.card import Card, Judged, gaps_of
 from mlspine.monitoring.claims import Claim, EndpointStatus, Speed
