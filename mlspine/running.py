@@ -15,9 +15,11 @@ from pathlib import Path
 
 import msgspec
 
-from mlspine.backends.processes import LocalProcesses, is_process
+from mlspine.backends.inference_process import is_process, living
+from mlspine.backends.processes import LocalProcesses
 from mlspine.core.config import Config, load_config
-from mlspine.core.errors import FAMILY, Conflict, MlspineError, Unavailable
+from mlspine.core.errors import FAMILY, Conflict, Invalid, MlspineError, Unavailable
+from mlspine.core.machine import shares_ports
 from mlspine.folder import base_plan, control_argv, running_options
 
 START_TIMEOUT_S = 90.0
@@ -68,9 +70,12 @@ def start_control(directory: Path, config: Config) -> ControlFile:
     run = directory / "run"
     (run / "stopping").unlink(missing_ok=True)
     (run / "control.failed").unlink(missing_ok=True)
+    check_processes(config)
     check_port_free(config.control.host, config.control.port, "--control-port", directory)
     if not _inference_runs(directory):
         check_port_free(config.serving.host, config.serving.port, "--port", directory)
+        if config.serving.grpc_port is not None:
+            check_port_free(config.serving.host, config.serving.grpc_port, "--grpc-port", directory)
     with (run / "control.log").open("ab") as output:
         child = subprocess.Popen(
             control_argv(directory, config.serving.port, config.control.port),
@@ -109,6 +114,16 @@ def stop_everything(directory: Path) -> list[str]:
 def anything_runs(directory: Path) -> bool:
     """Whether control or inference of this workspace lives: either starts the other again."""
     return running_control(directory) is not None or _inference_runs(directory)
+
+
+def check_processes(config: Config) -> None:
+    """Raises Invalid where more than one process is asked for and one port cannot be shared."""
+    if config.serving.processes not in ("auto", 1) and not shares_ports():
+        raise Invalid(
+            f"serving.processes is {config.serving.processes}, and this system gives all connections of a port to one"
+            " process",
+            hint='leave serving.processes at "auto" here; on Linux several processes share the port',
+        )
 
 
 def check_port_free(host: str, port: int, flag: str, directory: Path) -> None:
@@ -194,7 +209,4 @@ def _wait_until_gone(pid: int) -> None:
 
 
 def _inference_runs(directory: Path) -> bool:
-    with contextlib.suppress(OSError, msgspec.DecodeError, KeyError):
-        said = msgspec.json.decode((directory / "run" / "inference-0.json").read_bytes())
-        return is_process(int(said["pid"]), b"mlspine.web.inference")
-    return False
+    return bool(living(directory / "run"))

@@ -6,15 +6,17 @@ import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mlspine.backends.deadman import DeadManPing
 from mlspine.backends.processes import Death
 from mlspine.core.errors import MlspineError
 from mlspine.core.ids import SHORT_HASH
+from mlspine.core.observed import counted
 from mlspine.core.plan import ProcessState
+from mlspine.core.targets import LatencyTarget, latency_target
 from mlspine.core.types import Actor, Alert, Severity
-from mlspine.monitoring.targets import LatencyTarget, latency_target
+from mlspine.monitoring import guarded
 from mlspine.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ COLLECT_EVERY_S = 86_400.0
 METER_EVERY_S = 60.0
 SCHEDULES_EVERY_S = 2.0
 FOLLOW_EVERY_S = 0.5
+ROLLOUTS_EVERY_S = 2.0
 MACHINES_EVERY_S = 5.0
 ERROR_WINDOW_S = 300.0
 ERROR_WINDOW_MIN_REQUESTS = 100
@@ -68,15 +71,15 @@ class ErrorWindow:
     """Requests and failures per endpoint over the last five minutes, from cumulative counters."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, list[tuple[float, int, int]]] = {}
+        self._seen: dict[tuple[str, str], list[tuple[float, int, int]]] = {}
 
-    def add(self, endpoint: str, at_s: float, requests: int, failures: int) -> tuple[int, int]:
-        """Take the counters as they stand at `at_s`; returns (requests, failures) within the window.
+    def add(self, endpoint: str, at_s: float, requests: int, failures: int, process: str = "") -> tuple[int, int]:
+        """Take the counters of a process as they stand at `at_s`; returns its (requests, failures) within the window.
 
         >>> window = ErrorWindow(); _ = window.add("a", 0.0, 0, 0); window.add("a", 60.0, 200, 3)
         (200, 3)
         """
-        marks = self._seen.setdefault(endpoint, [])
+        marks = self._seen.setdefault((endpoint, process), [])
         if marks and requests < marks[-1][1]:
             marks.clear()  # the process restarted: its counters began again
             marks.append((at_s, 0, 0))
@@ -107,6 +110,7 @@ class Scheduler:
         self._at = f"@{machine}" if machine else ""
         self._on = f" on {machine}" if machine else ""
         self._errors = ErrorWindow()
+        self._guards = guarded.GuardWatch()
         self._slow_since_s: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -117,6 +121,8 @@ class Scheduler:
             Task("check", CHECK_EVERY_S, workspace.monitoring.check),
             Task("sentinels", SENTINELS_EVERY_S, workspace.sentinel_watch.look),
             Task("act", CHECK_EVERY_S, workspace.acting.act),
+            Task("count rollouts", ROLLOUTS_EVERY_S, workspace.rollouts.tally, everywhere=True),
+            Task("decide rollouts", ROLLOUTS_EVERY_S, workspace.rollouts.decide),
             Task("pull labels", config.feeds.labels_every_s, workspace.feeds.pull_labels, apart=True),
             Task("check sources", config.feeds.source_every_s, workspace.feeds.check_sources, apart=True),
             Task("check requests", config.feeds.requests_every_s, workspace.feeds.check_requests, apart=True),
@@ -259,6 +265,8 @@ class Scheduler:
             f"{ended}{inside}; answers written to the log more than 0.25 s before are safe",
             "mlspine status",
         )
+        if death.in_call_of:
+            self._workspace.rollouts.note_death(death.in_call_of)
         if death.native and death.in_call_of:
             moved = self._workspace.deployment.record_native_crash(death.in_call_of, actor=SYSTEM)
             if moved:
@@ -266,30 +274,56 @@ class Scheduler:
 
     def _watch_health(self) -> None:
         monitoring = self._workspace.monitoring
-        for state in self._workspace.processes.observe():
+        states = self._workspace.processes.observe()
+        for state in states:
             monitoring.clear_alert("", f"process:{state.process}{self._at}")
-            self._watch_log(state)
             for endpoint, counters in state.endpoints.items():
-                self._watch_errors(endpoint, int(counters["requests"]), int(counters["failures"]))
-                self._watch_latency(endpoint, int(counters["requests"]), float(counters["p99_s"]))
                 self._workspace.feeds.watch_refusals(endpoint, f"{state.process}{self._at}", counters, self._clock_s())
+        if states:
+            self._watch_log(states)
+        for endpoint in dict.fromkeys(name for state in states for name in state.endpoints):
+            self._watch_errors(endpoint, states)
+            self._watch_latency(endpoint, states)
+            self._watch_guards(endpoint, states)
 
-    def _watch_log(self, state: ProcessState) -> None:
+    def _watch_log(self, states: Sequence[ProcessState]) -> None:
         monitoring = self._workspace.monitoring
-        if state.spool_dropped_rows:
+        lost = {state.process: state.spool_dropped_rows for state in states if state.spool_dropped_rows}
+        if lost:
             self._raise_alert(
                 "",
                 f"log{self._at}",
                 "CRITICAL",
                 f"answered rows are missing from the log{self._on}",
-                f"{state.spool_dropped_rows} rows could not be written and were dropped since {state.process} started",
+                f"{sum(lost.values())} rows could not be written and were dropped since {' and '.join(lost)} started",
                 "free disk space, then: mlspine status",
             )
         else:
             monitoring.clear_alert("", f"log{self._at}")
 
-    def _watch_errors(self, endpoint: str, requests: int, failures: int) -> None:
-        recent, failed = self._errors.add(endpoint, self._clock_s(), requests, failures)
+    def _watch_guards(self, endpoint: str, states: Sequence[ProcessState]) -> None:
+        """A WARNING while others answer for the live release, output rules catch much, or requests are turned away."""
+        monitoring, now_s = self._workspace.monitoring, self._clock_s()
+        recent = guarded.total(
+            self._guards.add(endpoint, state.process, guarded.read(state.endpoints[endpoint]), now_s)
+            for state in states
+            if endpoint in state.endpoints
+        )
+        told = {reason.cause: reason for reason in guarded.reasons(endpoint, recent)}
+        for cause in guarded.CAUSES:
+            if reason := told.get(cause):
+                title = f"{reason.title}{self._on}"
+                self._raise_alert(endpoint, f"{cause}{self._at}", "WARNING", title, reason.why, reason.action)
+            else:
+                monitoring.clear_alert(endpoint, f"{cause}{self._at}")
+
+    def _watch_errors(self, endpoint: str, states: Sequence[ProcessState]) -> None:
+        told = [(state.process, state.endpoints[endpoint]) for state in states if endpoint in state.endpoints]
+        grown = [
+            self._errors.add(endpoint, self._clock_s(), int(each["requests"]), int(each["failures"]), process)
+            for process, each in told
+        ]
+        recent, failed = (sum(counts) for counts in zip(*grown, strict=True))
         limit = self._workspace.config.monitoring.error_rate
         if recent >= ERROR_WINDOW_MIN_REQUESTS and failed / recent > limit:
             self._raise_lasting(
@@ -302,10 +336,13 @@ class Scheduler:
         elif failed == 0:
             self._workspace.monitoring.clear_alert(endpoint, f"errors{self._at}")
 
-    def _watch_latency(self, endpoint: str, requests: int, p99_s: float) -> None:
+    def _watch_latency(self, endpoint: str, states: Sequence[ProcessState]) -> None:
+        """Of several processes the slowest counts, among those with enough requests to say."""
         target = self._latency_target(endpoint)
-        if target is None or requests < ERROR_WINDOW_MIN_REQUESTS:
+        told = counted(states, endpoint, min_requests=ERROR_WINDOW_MIN_REQUESTS)
+        if target is None or told is None or not told.p99_s:
             return
+        p99_s = told.p99_s
         if p99_s <= target.seconds:
             self._slow_since_s.pop(endpoint, None)
             self._workspace.monitoring.clear_alert(endpoint, f"latency{self._at}")

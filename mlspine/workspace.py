@@ -40,8 +40,10 @@ from mlspine.registry.lineage import Lineage
 from mlspine.registry.sentinels import Sentinels
 from mlspine.registry.service import Registry
 from mlspine.registry.upkeep import Upkeep
+from mlspine.replaying.service import Replaying
 from mlspine.retraining.service import Retraining
 from mlspine.reviewing.service import Reviewing
+from mlspine.rollouts.service import Rollouts
 from mlspine.tracking.models import LoggedModels
 from mlspine.tracking.reader import RunReader
 from mlspine.tracking.service import Tracking
@@ -74,6 +76,7 @@ class Services:
     feeds: Feeds
     watching: Watching
     reviewing: Reviewing
+    rollouts: Rollouts
     retraining: Retraining
     handover: Handover
     status: StatusReader
@@ -100,6 +103,7 @@ ROOMS: dict[str, type] = {
     "feeds": Feeds,
     "watching": Watching,
     "reviewing": Reviewing,
+    "rollouts": Rollouts,
     "retraining": Retraining,
     "handover": Handover,
     "status": StatusReader,
@@ -174,6 +178,9 @@ class Workspace(Services):
             deployer=self.processes,
             base_plan=first_plan,
             clock=clock,
+            latency_s=config.monitoring.latency_p99_s,
+            watch_s=config.monitoring.watch_s,
+            watch_share=config.monitoring.watch_share,
         )
         self.moves = Moves(
             db=self.db,
@@ -204,6 +211,7 @@ class Workspace(Services):
             label_delay_days=config.log.label_delay_days,
             owner_of=self._owner_of,
             root=path.parent,
+            beside_of=self.deployment.beside,
         )
         self.sentinels = Sentinels(db=self.db, registry=self.registry, governance=self.governance, clock=clock)
         self.sentinel_watch = SentinelWatch(
@@ -236,6 +244,13 @@ class Workspace(Services):
             governance=self.governance,
             clock=clock,
         )
+        self.replaying = Replaying(
+            predictions=self.predictions,
+            registry=self.registry,
+            deployment=self.deployment,
+            governance=self.governance,
+            clock=clock,
+        )
         self.watching = Watching(
             db=self.db,
             registry=self.registry,
@@ -246,6 +261,19 @@ class Workspace(Services):
             workspace=path,
             objects=lambda: Buckets(config.store.endpoint),
             clock=clock,
+        )
+        self.rollouts = Rollouts(
+            db=self.db,
+            registry=self.registry,
+            deployment=self.deployment,
+            deployer=self.processes,
+            governance=self.governance,
+            monitoring=self.monitoring,
+            clock=clock,
+            machine=self.machines.id if self.shared else "",
+            watch_s=config.monitoring.watch_s,
+            watch_disagreement=config.monitoring.watch_disagreement,
+            error_rate=config.monitoring.error_rate,
         )
         self.retraining = Retraining(db=self.db, registry=self.registry, governance=self.governance, clock=clock)
         self.handover = Handover(

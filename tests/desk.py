@@ -37,6 +37,8 @@ class Desk:
             "XDG_STATE_HOME": str(folder / "home" / "state"),
             "MLSPINE_SERVING__PORT": str(self.port),
             "MLSPINE_CONTROL__PORT": str(self.control_port),
+            "MLSPINE_SERVING__PROCESSES": "1",  # by itself a larger machine gets more
+            "MLSPINE_SERVING__RUNTIME": "native",  # conversion takes seconds per release
             "PYTHONWARNINGS": "default",
         }
         (folder / "home").mkdir()

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ import numpy as np
 
 from mlspine.core.columns import take, to_columns
 from mlspine.core.messages import call, socket_path
-from mlspine.core.plan import LogSettings, Plan, PlannedEndpoint, PlannedRelease
+from mlspine.core.plan import LogSettings, Placement, Plan, PlannedEndpoint, PlannedRelease, RuntimeChoice
 from mlspine.core.types import CodeState, Signature
 from mlspine.registry import flavors, pickling
 from mlspine.registry.release import Parts, build_release, choose_recorded, encode_recorded, predictor
@@ -42,10 +42,15 @@ def make_release(
     *,
     version: int = 1,
     settings: dict[str, Any] | None = None,
-    placement: str = "auto",
+    placement: Placement = "loop",
     environment: dict[str, str] | None = None,
+    runtime: RuntimeChoice = "native",
 ) -> PlannedRelease:
-    """A release of a fitted model in `folder/releases`, as a plan names it. Its baseline is a placeholder."""
+    """A release of a fitted model in `folder/releases`, as a plan names it. Its baseline is a placeholder.
+
+    placement: in the loop, where `auto` would send models of the tests' own to processes of theirs. runtime: native,
+    since conversion to ONNX takes seconds.
+    """
     columns, schema = to_columns(X)
     flavor = flavors.identify(model, X, None if y is None else np.asarray(y))
     rows = take(columns, choose_recorded(columns))
@@ -61,7 +66,9 @@ def make_release(
         thresholds={},
         model_class=type(model).__name__,
     )
-    return PlannedRelease(release_hash=built.hash, version=version, path=str(built.path), placement=placement)
+    return PlannedRelease(
+        release_hash=built.hash, version=version, path=str(built.path), placement=placement, runtime=runtime
+    )
 
 
 def endpoint(
@@ -172,17 +179,22 @@ class Inference:
             raise
 
 
-def start(folder: Path, port: int) -> Inference:
-    """Start the inference process on the plan in `folder/run` and wait until it listens."""
+def start(
+    folder: Path, port: int, *, entry: str = "mlspine.web.inference", settings: Mapping[str, str] | None = None
+) -> Inference:
+    """Start the inference process on the plan in `folder/run` and wait until it listens.
+
+    entry: the module that is run. settings: environment variables of its own.
+    """
     with (folder / "run" / "inference-0.log").open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlspine.web.inference", "--workspace", str(folder), "--index", "0"],
+            [sys.executable, "-m", entry, "--workspace", str(folder), "--index", "0"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             cwd=folder,
             preexec_fn=die_with_parent,  # noqa: PLW1509 (a killed test run leaves nothing behind)
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | dict(settings or {}),
         )
     running = Inference(folder, port, process)
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -197,11 +209,17 @@ def start(folder: Path, port: int) -> Inference:
 
 
 @contextlib.contextmanager
-def inference(folder: Path, *endpoints: PlannedEndpoint, control_argv: Sequence[str] = ()) -> Iterator[Inference]:
+def inference(
+    folder: Path,
+    *endpoints: PlannedEndpoint,
+    control_argv: Sequence[str] = (),
+    entry: str = "mlspine.web.inference",
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Inference]:
     """A running inference process that answers by these endpoints; stopped at the end."""
     port = free_port()
     write_plan(folder, make_plan(folder, *endpoints, port=port, control_argv=control_argv))
-    running = start(folder, port)
+    running = start(folder, port, entry=entry, settings=settings)
     try:
         yield running
     finally:

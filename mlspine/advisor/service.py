@@ -5,7 +5,8 @@ Everything it says is measured by the workspace; it asks nobody. It changes noth
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mlspine.advisor import cost as costs
@@ -21,6 +22,7 @@ from mlspine.core import effort
 from mlspine.core.config import Config
 from mlspine.core.errors import NotFound
 from mlspine.core.ids import now_ms
+from mlspine.core.plan import ProcessState
 from mlspine.core.public import public
 from mlspine.core.types import Struct
 from mlspine.deployment.service import Deployment
@@ -36,7 +38,7 @@ from mlspine.registry.service import Registry
 
 COST_DAYS = 30
 KEPT_DAYS = 400
-SCRAPES_IN_EARNEST = 10  # of one process; somebody who looks once by hand has no dashboard
+SCRAPES_IN_EARNEST = 10  # by one product; somebody who looks once by hand has no dashboard
 
 
 class Advised(Struct, frozen=True, kw_only=True):
@@ -222,25 +224,25 @@ class Advisor:
     # ------------------------------------------------------------ what the scheduler asks
 
     def meter(self) -> None:
-        """Add up what this machine's serving processes used since the last time, in one transaction for each."""
+        """Add up what this machine's serving processes used since the last time, in one transaction."""
         now = self._clock()
-        for state in self._deployer.observe():
-            with self._db.lock("meter"), self._db.write() as tx:
+        states = self._deployer.observe()
+        if not states:
+            return
+        with self._db.lock("meter"), self._db.write() as tx:
+            up_s = idle_cpu_s = 0.0
+            for state in states:
                 divided = costs.divide(store.find_mark(tx, self._machines.id, state.process), state, now)
                 for share in divided.shares:
                     store.add_spent(tx, day(now), share)
-                store.add_uptime(
-                    tx,
-                    day(now),
-                    self._machines.id,
-                    up_s=divided.up_s,
-                    cpus=state.cpus,
-                    idle_cpu_s=divided.idle_cpu_s,
-                )
                 store.set_mark(tx, self._machines.id, state.process, divided.mark)
-                for agent, times in state.scrapes.items():
-                    if times >= SCRAPES_IN_EARNEST:
-                        store.note_part(tx, f"{SCRAPED}{agent}", at_ms=now, used=True)
+                # The machine's CPUs are there once, however many processes use them.
+                up_s, idle_cpu_s = max(up_s, divided.up_s), idle_cpu_s + divided.idle_cpu_s
+            cpus = max(state.cpus for state in states)
+            store.add_uptime(tx, day(now), self._machines.id, up_s=up_s, cpus=cpus, idle_cpu_s=idle_cpu_s)
+            for agent, times in _scrapes(states).items():
+                if times >= SCRAPES_IN_EARNEST:
+                    store.note_part(tx, f"{SCRAPED}{agent}", at_ms=now, used=True)
 
     def note(self) -> None:
         """Take note of which parts are of use, and let costs older than 400 days go."""
@@ -252,3 +254,11 @@ class Advisor:
                 return
             living = [each for each in self._machines.machines() if not (each.missing or each.stopped)]
             store.note_part(tx, SHARED_STORE, at_ms=now, used=len(living) > 1)
+
+
+def _scrapes(states: Iterable[ProcessState]) -> Counter[str]:
+    """How often each product read the metrics; a scrape reaches one process of them."""
+    times: Counter[str] = Counter()
+    for state in states:
+        times.update(state.scrapes)
+    return times

@@ -1,50 +1,47 @@
-"""Deployer that serves from child processes on this machine.
+"""Deployer that serves from child processes on this machine, all of them on one port.
 
-The inference process outlives the control process, so it is found again by its pid file and its command socket
-rather than by being a child. Everything it needs is on disk: the plan under `run/plan.json`.
+Each process answers by the whole plan. Everything they need is on disk (`run/plan.json`), so that they start and
+serve with control dead; a change is pushed to those that live, and one that starts meanwhile begins by it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import signal
-import subprocess
-import sys
 import threading
-import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from mlspine.core.errors import Unavailable
-from mlspine.core.messages import call, socket_path
+from mlspine.backends.inference_process import (
+    COMMAND_TIMEOUT_S,
+    Death,
+    InferenceProcess,
+    in_loop_at_death,
+    is_process,
+    known_indices,
+)
+from mlspine.core.errors import MlspineError, Unavailable
+from mlspine.core.messages import NoAnswer
 from mlspine.core.plan import Acknowledgement, Plan, PlannedEndpoint, ProcessState, Proof
+
+__all__ = ["Death", "LocalProcesses", "in_loop_at_death", "is_process"]
 
 log = logging.getLogger(__name__)
 
-NATIVE_SIGNALS = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGBUS, signal.SIGFPE})
-START_TIMEOUT_S = 60.0
 PREPARE_TIMEOUT_S = 300.0
-COMMAND_TIMEOUT_S = 20.0
-PROBE_TIMEOUT_S = 5.0
-PROBE_EVERY_S = 2.0
-PROBES_BEFORE_RESTART = 3
 
-
-class Death(msgspec.Struct, frozen=True):
-    """An inference process that ended unasked: how, and inside which release's model call if in one."""
-
-    process: str
-    exit_code: int | None  # None when it was not our child, so nobody was told
-    native: bool
-    in_call_of: str
+T = TypeVar("T")
 
 
 class LocalProcesses:
-    """One inference process on this machine (index 0), started when a plan has endpoints."""
+    """The inference processes `inference-0` to `inference-N-1`, started when a plan has endpoints.
+
+    How many is for the plan to say; until one was applied, for `base_plan`.
+    """
 
     def __init__(self, workspace: Path, base_plan: Plan) -> None:
         self._workspace = workspace
@@ -52,29 +49,45 @@ class LocalProcesses:
         self._run = workspace / "run"
         self._run.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()  # the scheduler and the control API both come here
-        self._child: subprocess.Popen[bytes] | None = None
+        self._count = base_plan.processes
+        self._processes: dict[int, InferenceProcess] = {}
         self._deaths: list[Death] = []
-        self._silent = 0
-        self._started_at = 0.0
-        self._next_probe_at = 0.0
-        self._answered = True
         self._expected = False
 
     # ------------------------------------------------------------ the port
 
     def prepare(self, endpoint: PlannedEndpoint) -> Proof:
+        """One process after the other measures, in the first, and the others take its word for where the release
+        runs; so no measurement is disturbed by another, and all agree."""
         if not self._same_address(self._base_plan):
             self._store_plan(self._base_plan)
-        self._ensure_running()
-        return msgspec.convert(
-            self._call("prepare", PREPARE_TIMEOUT_S, endpoint=msgspec.to_builtins(endpoint)), type=Proof
-        )
+        first, *others = self._running()
+        proof = msgspec.convert(self._prepare(first, endpoint), type=Proof)
+        if endpoint.live is not None and endpoint.live.placement == "auto":
+            placed = msgspec.structs.replace(endpoint.live, placement=proof.placement)
+            endpoint = msgspec.structs.replace(endpoint, live=placed)
+        told = _each(others, lambda process: self._prepare(process, endpoint))
+        self._raise_refusals(others, told)
+        return proof
 
     def apply(self, plan: Plan) -> tuple[Acknowledgement, ...]:
+        """Acknowledged by every process that answers. One that does not is waited for only while no other does: it
+        reads the plan before its first answer, so after this no process begins an answer by an earlier plan."""
         self._store_plan(plan)
-        self._ensure_running()
-        reply = self._call("apply", PREPARE_TIMEOUT_S, plan=msgspec.to_builtins(plan))
-        return (msgspec.convert(reply, type=Acknowledgement),)
+        self._count = plan.processes
+        ones = self._all()
+        told = _each(ones, lambda process: self._push(process, plan))  # nothing is waited for before this
+        with self._lock:
+            self._send_away_surplus()
+            self._start_missing()
+        if all(isinstance(each, NoAnswer) for each in told):
+            ones = self._running()
+            told = _each(ones, lambda process: self._push(process, plan))
+        self._raise_refusals(ones, told)
+        acknowledged = tuple(each for each in told if isinstance(each, Acknowledgement))
+        if not acknowledged:
+            raise next(each for each in told if isinstance(each, MlspineError))
+        return acknowledged
 
     def applied(self) -> Plan | None:
         try:
@@ -83,33 +96,28 @@ class LocalProcesses:
             return None
 
     def ask(self, release_hash: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        answers: list[dict[str, Any]] = self._call("ask", COMMAND_TIMEOUT_S, release=release_hash, rows=rows)
-        return answers
+        failure = Unavailable("no inference process answers", hint="start with: mlspine up")
+        for process in self._all():
+            try:
+                answers: list[dict[str, Any]] = process.call("ask", COMMAND_TIMEOUT_S, release=release_hash, rows=rows)
+            except Unavailable as exc:
+                failure = exc
+            else:
+                return answers
+        raise failure
 
     def observe(self) -> tuple[ProcessState, ...]:
-        try:
-            state = msgspec.convert(self._call("observe", PROBE_TIMEOUT_S), type=ProcessState)
-        except Unavailable:
-            return ()
-        self._answered = True
-        return (state,)
+        told = _each(self._all(), InferenceProcess.observe)
+        return tuple(state for state in told if isinstance(state, ProcessState))
 
     def flush(self) -> None:
-        with contextlib.suppress(Unavailable):
-            self._call("flush", COMMAND_TIMEOUT_S)
+        _each(self._all(), lambda process: process.call("flush", COMMAND_TIMEOUT_S))
 
     def remove(self) -> None:
         with self._lock:
             self._expected = False
-            pid = self._pid()
-        if pid is None:
-            return
-        with contextlib.suppress(Unavailable):
-            self._call("stop", COMMAND_TIMEOUT_S)
-        if not self._gone_within(pid, 15.0):
-            os.kill(pid, signal.SIGKILL)
-            self._gone_within(pid, 5.0)
-        (self._run / "inference-0.json").unlink(missing_ok=True)
+            ones = [self._at(index) for index in sorted({*range(self._count), *self._known()})]
+        _each(ones, InferenceProcess.stop)
 
     # ------------------------------------------------------------ supervision
 
@@ -118,38 +126,63 @@ class LocalProcesses:
         self._expected = True
 
     def supervise(self) -> list[Death]:
-        """Look once; restart the inference process when it died or stopped answering, and say how it died."""
+        """Look once; restart processes that died or stopped answering, and say how they died. One that dies again
+        and again is restarted after longer and longer pauses."""
         with self._lock:
             if self._expected and (self._run / "plan.json").exists():
-                self._kill_when_silent()
-                self._start_when_gone()
+                _each(self._all(), InferenceProcess.kill_when_silent)
+                self._start_missing()
+                self._send_away_surplus()
             deaths, self._deaths = self._deaths, []
             return deaths
 
-    def _kill_when_silent(self) -> None:
-        pid = self._pid()
-        if pid is None or self._starting() or time.monotonic() < self._next_probe_at:
-            return
-        self._next_probe_at = time.monotonic() + PROBE_EVERY_S
-        self._silent = 0 if self.observe() else self._silent + 1
-        if self._silent >= PROBES_BEFORE_RESTART:
-            log.error("inference process does not answer, killing it", extra={"pid": pid})
-            os.kill(pid, signal.SIGKILL)
-            self._gone_within(pid, 5.0)
-
-    def _start_when_gone(self) -> None:
-        if self._pid() is not None:
-            return
-        if self._child is not None or (self._run / "inference-0.json").exists():
-            exit_code = self._child.poll() if self._child else None
-            native = exit_code is not None and -exit_code in NATIVE_SIGNALS
-            self._deaths.append(Death("inference-0", exit_code, native, in_loop_at_death(self._workspace, 0) or ""))
-        self._start()
-
-    def _starting(self) -> bool:
-        return time.monotonic() - self._started_at < START_TIMEOUT_S and not self._answered
-
     # ------------------------------------------------------------ inside
+
+    def _at(self, index: int) -> InferenceProcess:
+        return self._processes.setdefault(index, InferenceProcess(self._workspace, index))
+
+    def _all(self) -> list[InferenceProcess]:
+        return [self._at(index) for index in range(self._count)]
+
+    def _start_missing(self, *, at_once: bool = False) -> list[InferenceProcess]:
+        with self._lock:
+            self._expected = True
+            ones = self._all()
+            self._deaths += [death for each in ones if (death := each.start_when_gone(at_once=at_once)) is not None]
+            return ones
+
+    def _send_away_surplus(self) -> None:
+        for index in self._known():
+            if index >= self._count:
+                self._at(index).retire()
+
+    def _known(self) -> set[int]:
+        """The indices that have, or had, a process."""
+        return {*known_indices(self._run), *self._processes}
+
+    def _running(self) -> list[InferenceProcess]:
+        """Those that answer commands, after waiting for all that are starting; raises Unavailable when none does."""
+        ones = self._start_missing(at_once=True)
+        told = _each(ones, InferenceProcess.await_answer)
+        failed = [each for each in told if isinstance(each, MlspineError)]
+        if len(failed) == len(ones):
+            raise failed[0]
+        return [process for process, failure in zip(ones, told, strict=True) if failure is None]
+
+    def _prepare(self, process: InferenceProcess, endpoint: PlannedEndpoint) -> Any:
+        return process.call("prepare", PREPARE_TIMEOUT_S, endpoint=msgspec.to_builtins(endpoint))
+
+    def _push(self, process: InferenceProcess, plan: Plan) -> Acknowledgement:
+        reply = process.call("apply", PREPARE_TIMEOUT_S, plan=msgspec.to_builtins(plan))
+        return msgspec.convert(reply, type=Acknowledgement)
+
+    def _raise_refusals(self, ones: Sequence[InferenceProcess], told: Sequence[object]) -> None:
+        """Raise what a process answered with; one that said nothing reads the plan when it starts."""
+        for process, answer in zip(ones, told, strict=True):
+            if isinstance(answer, NoAnswer):
+                log.info("a process will read the change when it starts", extra={"who": process.name})
+            elif isinstance(answer, MlspineError):
+                raise answer
 
     def _same_address(self, plan: Plan) -> bool:
         """Whether the plan on disk listens where `plan` wants to."""
@@ -167,102 +200,17 @@ class LocalProcesses:
             os.fsync(file.fileno())
         draft.replace(target)
 
-    def _ensure_running(self) -> None:
-        with self._lock:
-            self._expected = True
-            self._start_when_gone()
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self.observe():
-            if self._child is not None and self._child.poll() is not None:
-                raise Unavailable(
-                    f"the inference process ended with exit code {self._child.returncode} while starting",
-                    hint=f"its last words: {self._last_words()}",
-                )
-            if time.monotonic() > deadline:
-                raise Unavailable(
-                    f"the inference process did not answer within {START_TIMEOUT_S:.0f} s",
-                    hint=f"its log: {self._log_path()}",
-                )
-            time.sleep(0.02)
 
-    def _start(self) -> None:
-        if not (self._run / "plan.json").exists():
-            raise Unavailable("there is no plan to serve yet", hint="start with: mlspine serve NAME")
-        with self._log_path().open("ab") as output:
-            self._child = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "mlspine.web.inference",
-                    "--workspace",
-                    str(self._workspace),
-                    "--index",
-                    "0",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                cwd=self._workspace,
-            )
-        self._started_at, self._answered, self._silent = time.monotonic(), False, 0
-        log.info("inference process started", extra={"pid": self._child.pid})
+def _each(processes: Sequence[InferenceProcess], do: Callable[[InferenceProcess], T]) -> list[T | MlspineError]:
+    """What came of doing it with all of them at once, in their order."""
 
-    def _pid(self) -> int | None:
-        """The pid of a living inference process, ours or one that outlived an earlier control process."""
-        if self._child is not None:
-            return self._child.pid if self._child.poll() is None else None
+    def attempt(process: InferenceProcess) -> T | MlspineError:
         try:
-            said: dict[str, Any] = msgspec.json.decode((self._run / "inference-0.json").read_bytes())
-        except (OSError, msgspec.DecodeError):
-            return None
-        return int(said["pid"]) if is_process(int(said["pid"]), b"mlspine.web.inference") else None
+            return do(process)
+        except MlspineError as exc:
+            return exc
 
-    def _call(self, op: str, timeout_s: float, **arguments: Any) -> Any:
-        return call(socket_path(self._run, "inference-0"), op, timeout_s=timeout_s, **arguments)
-
-    def _gone_within(self, pid: int, timeout_s: float) -> bool:
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            if self._child is not None and self._child.pid == pid:
-                if self._child.poll() is not None:
-                    return True
-            elif not is_process(pid, b"mlspine.web.inference"):
-                return True
-            time.sleep(0.02)
-        return False
-
-    def _log_path(self) -> Path:
-        return self._run / "inference-0.log"
-
-    def _last_words(self) -> str:
-        with contextlib.suppress(OSError):
-            lines = self._log_path().read_text(errors="replace").strip().splitlines()
-            return lines[-1] if lines else "nothing"
-        return "nothing"
-
-
-def is_process(pid: int, word: bytes) -> bool:
-    """Whether a living process has this pid and `word` in its command line, so a reused pid is not mistaken."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    proc = Path(f"/proc/{pid}")
-    if not proc.exists():
-        return True  # no /proc on this system: the signal is all there is
-    try:
-        if (proc / "stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return False
-        return word in (proc / "cmdline").read_bytes()
-    except OSError:
-        return False
-
-
-def in_loop_at_death(workspace: Path, index: int) -> str | None:
-    """The release whose model call the inference process died in, None when it died elsewhere."""
-    try:
-        mark = (workspace / "run" / f"inference-{index}.inloop").read_bytes()
-    except OSError:
-        return None
-    return mark.rstrip(b"\0").decode("ascii", errors="replace") or None
+    if len(processes) < 2:
+        return [attempt(each) for each in processes]
+    with ThreadPoolExecutor(len(processes), thread_name_prefix="inference") as pool:
+        return list(pool.map(attempt, processes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from mlspine.core.plan import LogSettings
 
 if TYPE_CHECKING:
     from mlspine.control import RemoteWorkspace
+    from mlspine.core.plan import Proof
     from mlspine.deployment.service import Switched
 
 
@@ -19,10 +21,16 @@ if TYPE_CHECKING:
 @click.argument("ref", metavar="NAME[@alias|:version]")
 @click.option("--port", type=click.IntRange(1, 65535), help="Where predictions are answered (default 8080).")
 @click.option("--control-port", type=click.IntRange(1, 65535), help="Where the control API listens (default 8081).")
+@click.option("--grpc-port", type=click.IntRange(1, 65535), help="Where gRPC is answered too (default: nowhere).")
 @click.option("--detach/--foreground", default=True, help="Return when ready (default), or stay and follow the log.")
 @click.option("--redact", multiple=True, metavar="COLUMN", help="Never write this column to disk; repeatable.")
 @click.option("--no-log", is_flag=True, help="Record nothing of the requests; monitoring then has nothing to judge.")
 @click.option("--notify", multiple=True, metavar="URL", help="Where alerts go: a URL or command:PROGRAM; repeatable.")
+@click.option(
+    "--own-env/--no-own-env",
+    default=None,
+    help="Run the model in an environment built from its lock; by default as this version ran before.",
+)
 @click.option("--reason", default="", help="Kept with the change.")
 @click.option("--explain", is_flag=True, help="Say more about what was done and why.")
 @render.json_option
@@ -30,10 +38,12 @@ def serve(
     ref: str,
     port: int | None,
     control_port: int | None,
+    grpc_port: int | None,
     detach: bool,
     redact: tuple[str, ...],
     no_log: bool,
     notify: tuple[str, ...],
+    own_env: bool | None,
     reason: str,
     explain: bool,
     as_json: bool,
@@ -47,17 +57,21 @@ def serve(
     Examples:
       mlspine serve churn
       mlspine serve churn:3 --port 9000 --redact income
+      mlspine serve churn:1 --own-env
+      mlspine serve churn --grpc-port 8082
     """
     from mlspine.cli.project import follow
     from mlspine.folder import this_actor
 
     if no_log and redact:
         raise click.UsageError("--no-log records nothing, so --redact has nothing to leave out; give one of them")
-    _refuse_on_server(port=port, control_port=control_port, notify=notify, foreground=not detach)
-    _resolve_first(ref)
-    workspace = _running(port=port, control_port=control_port, notify=notify)
+    _refuse_on_server(port=port, control_port=control_port, grpc_port=grpc_port, notify=notify, foreground=not detach)
+    path = _resolve_first(ref)
+    if own_env:
+        _build_environment(path)
+    workspace = _running(port=port, control_port=control_port, grpc_port=grpc_port, notify=notify)
     log = LogSettings(enabled=not no_log, redact=redact) if (no_log or redact) else None
-    switched = workspace.deployment.serve(ref, log=log, actor=this_actor(), reason=reason)
+    switched = workspace.deployment.serve(ref, log=log, own_env=own_env, actor=this_actor(), reason=reason)
     render.emit(
         {
             "switched": switched,
@@ -97,7 +111,7 @@ def promote(name: str, version: int, reason: str, as_json: bool) -> None:
 def rollback(name: str, reason: str, as_json: bool) -> None:
     """Bring back the whole previous release of endpoint NAME: model, transform, limits and settings.
 
-    A second rollback goes further back.
+    A second rollback goes further back. While a candidate answers a share of the requests, that is taken back first.
 
     \b
     Example:
@@ -116,7 +130,7 @@ def rollback(name: str, reason: str, as_json: bool) -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Rows printed.")
 @render.json_option
 def log(name: str, sql: str | None, limit: int, as_json: bool) -> None:
-    """SQL over every request endpoint NAME answered: tables log, outcomes, labels, labelled.
+    """SQL over every request endpoint NAME answered: tables log, outcomes, labels, labelled; and shadow.
 
     Without SQL: what is recorded, since when, and how large it is.
 
@@ -169,16 +183,31 @@ def forget(key: str, yes: bool, as_json: bool) -> None:
     )
 
 
-def _resolve_first(ref: str) -> None:
-    """Fail on a wrong name before anything is started."""
+def _resolve_first(ref: str) -> str:
+    """Fail on a wrong name before anything is started; where the release is."""
     from mlspine.control import connect
 
     parse_model_ref(ref)
     workspace = connect()
     try:
-        workspace.registry.resolve(ref)
+        return workspace.registry.resolve(ref).path
     finally:
         workspace.close()
+
+
+def _build_environment(path: str) -> None:
+    """Build a release's environment here, where its progress can be seen; a server builds its own."""
+    from mlspine import login
+    from mlspine.registry.release import read_release
+    from mlspine.serving import own_environment
+
+    if login.server() is not None or not path:
+        return
+    lock = read_release(Path(path)).environment
+    if own_environment.is_built(lock):
+        return
+    own_environment.build(lock, say=lambda step: click.echo(f"  {step}", err=True))
+    click.echo(f"  environment ready: {own_environment.environment_path(lock)}", err=True)
 
 
 def _refuse_on_server(**options: object) -> None:
@@ -216,6 +245,8 @@ def _served_text(workspace: RemoteWorkspace, switched: Switched, *, explain: boo
     rows = [("predict", f"POST {_predict_url(workspace, switched.endpoint)}")]
     if base:
         rows += [("docs", f"{base}/docs"), ("health", f"{base}/health/ready"), ("metrics", f"{base}/metrics")]
+    if workspace.config.serving.grpc_port is not None:
+        rows.append(("gRPC", f"{workspace.config.serving.host}:{workspace.config.serving.grpc_port}"))
     proof = switched.proof
     if proof is not None:
         rows += [
@@ -230,17 +261,15 @@ def _served_text(workspace: RemoteWorkspace, switched: Switched, *, explain: boo
                 f" about {proof.capacity_rows_per_s:,.0f} rows/s in batches",
             ),
         ]
+        rows.append(("computed", _computed_text(proof, own_env=revision.own_env)))
     rows.append(("recorded", _recorded_text(workspace, revision.log)))
+    rows.append(("processes", _answering_text(switched)))
     if explain and proof is not None:
-        where = "the HTTP process itself" if proof.placement == "loop" else "a process of its own"
         rows += [
+            *(("else", considered) for considered in proof.considered),
             (
-                "runs in",
-                f"{where} (one row takes {render.seconds(proof.p50_s)}), rows handed over as {proof.form}",
-            ),
-            (
-                "processes",
-                "control (store, schedule, API), inference (HTTP) and, where needed, one per model",
+                "beside",
+                "control (store, schedule, API) and, where needed, a process for each model",
             ),
             (
                 "revision",
@@ -263,6 +292,19 @@ def _served_text(workspace: RemoteWorkspace, switched: Switched, *, explain: boo
     return "\n".join(lines)
 
 
+def _answering_text(switched: Switched) -> str:
+    """Which processes answer by this revision; more may be starting."""
+    names = [word.process for word in switched.acknowledgements]
+    return f"{len(names)} {'answers' if len(names) == 1 else 'answer'}: {', '.join(names)}"
+
+
+def _computed_text(proof: Proof, *, own_env: bool) -> str:
+    where = {"loop": "in the HTTP process", "thread": "in a thread of the HTTP process", "worker": "in its own process"}
+    apart = ", in the environment it was shipped in" if own_env else ""
+    most = f", up to {proof.max_call_rows:,} rows per call" if proof.max_call_rows else ""
+    return f"{proof.form} {where[proof.placement]}{apart}{most}"
+
+
 def _recorded_text(workspace: RemoteWorkspace, log: LogSettings) -> str:
     if not log.enabled:
         return "nothing (--no-log); drifting inputs cannot be noticed"
@@ -274,6 +316,10 @@ def _recorded_text(workspace: RemoteWorkspace, log: LogSettings) -> str:
 
 def _switched_text(switched: Switched) -> str:
     name, version = switched.endpoint, switched.revision.version
+    if switched.revision.cause == "traffic" and switched.changed:
+        from mlspine.cli.traffic import divided_text
+
+        return divided_text(switched)
     if not switched.changed:
         return f"{render.bold(name)} already answered with version {version}; nothing changed"
     if version == 0:
@@ -316,7 +362,10 @@ def _log_text(summary: object) -> str:
         ),
         ("size", f"{summary.size_bytes / 1e6:.1f} MB in {summary.segments:,} files"),
         ("lost", f"{summary.dropped_rows:,} rows (full disk)" if summary.dropped_rows else "none"),
-        *((f"release {release[:SHORT_HASH]}", f"{n:,} rows") for release, n in summary.rows_by_release.items()),
+        *(
+            (f"release {release[:SHORT_HASH]}" if release else "by rule", f"{n:,} rows")
+            for release, n in summary.rows_by_release.items()
+        ),
     ]
     example = f'mlspine log {summary.endpoint} "select _version, count(*), avg(_score) from log group by 1"'
     return render.table(rows, indent="") + f"\nTry: {example}"

@@ -141,7 +141,7 @@ def _write_workspace(workspace: Workspace, endpoint: Endpoint, target: Path, act
     from mlspine.handover.carry import carry_release, carry_rows, releases_of
 
     revisions: list[Revision] = workspace.deployment.revisions(endpoint.name)
-    hashes = releases_of(revisions)
+    hashes = releases_of(revisions, lambda version: workspace.registry.get(endpoint.model, version).release_hash)
     (target / "releases").mkdir(parents=True)
     (target / ".gitignore").write_text("*\n")
     db = SqliteDatabase(target / "store.db")

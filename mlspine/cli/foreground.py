@@ -48,12 +48,10 @@ def stay(directory: Path, signals: StopSignals) -> None:
     from mlspine.running import anything_runs, stop_everything
 
     run = directory / "run"
-    files = [run / name for name in ("control.log", "inference-0.log")]
-    offsets = {file: file.stat().st_size if file.exists() else 0 for file in files}
+    offsets = {file: file.stat().st_size for file in _logs(run)}
     gone = GoneFor(time.monotonic)
     while not signals.asked:
-        for file in files:
-            offsets[file] = _print_new(file, offsets[file])
+        _print_all(run, offsets)
         _bury_orphans()
         gone_s = gone.seconds(alive=anything_runs(directory))
         if gone_s > STOPPED_AFTER_S and (run / "stopping").exists():
@@ -63,8 +61,7 @@ def stay(directory: Path, signals: StopSignals) -> None:
         time.sleep(POLL_EVERY_S)
     else:
         stop_everything(directory)
-    for file in files:
-        _print_new(file, offsets[file])
+    _print_all(run, offsets)
     click.echo("stopped")
 
 
@@ -94,6 +91,16 @@ def _bury_orphans() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+
+
+def _logs(run: Path) -> list[Path]:
+    """The log of control and those of all inference processes; there may be more of these later."""
+    return sorted([*run.glob("control.log"), *run.glob("inference-*.log")])
+
+
+def _print_all(run: Path, offsets: dict[Path, int]) -> None:
+    for file in _logs(run):
+        offsets[file] = _print_new(file, offsets.get(file, 0))
 
 
 def _print_new(file: Path, offset: int) -> int:

@@ -62,22 +62,26 @@ def runbook_page(workspace: Services, written: Runbook) -> str:
 
 @click.command()
 @click.argument("name")
-@click.argument("task", required=False, type=click.Choice(TASKS))
+@click.argument("task", required=False, type=click.Choice((*TASKS, "restart")))
+@click.option("--live", is_flag=True, help="fallback, restart: here instead of on a copy; no caller is disturbed.")
 @click.option("--list", "listed", is_flag=True, help="Past drills and how they ended.")
 @render.json_option
-def drill(name: str, task: str | None, listed: bool, as_json: bool) -> None:
+def drill(name: str, task: str | None, live: bool, listed: bool, as_json: bool) -> None:
     """Type every line of the runbooks of NAME on a copy of this workspace, and keep how it ended.
 
     The copy has ports of its own and tells nobody; what is served here goes on undisturbed. It is stopped and
     removed at the end, even when this command is killed. Without TASK: deploy, rollback, retrain and fallback.
+    restart types nothing: it kills a serving process, and the processes of models, while recorded rows are asked.
 
     \b
     Examples:
       mlspine drill churn
       mlspine drill churn rollback
+      mlspine drill churn fallback --live
       mlspine drill churn --list
     """
     from mlspine import login
+    from mlspine.cli import drilling
     from mlspine.control import connect
     from mlspine.folder import locate, this_actor
     from mlspine.handover.rehearsal import Rehearsal
@@ -88,18 +92,35 @@ def drill(name: str, task: str | None, listed: bool, as_json: bool) -> None:
         found = workspace.handover.drills(name)
         render.emit(found, as_json=as_json, text=lambda: _drills_text(name, found))
         return
+    if live:
+        drilling.check_live(task)
     login.refuse_server("a drill")
     current = workspace.deployment.get(name).current
     if current.version:
         require_model(workspace.registry.get(name, current.version))
+    if live:
+        here = drilling.fallback_here if task == "fallback" else drilling.restart_here
+        drilled = here(workspace, name)
+        workspace.handover.record_drill(drilled, actor=this_actor())
+        _tell_ended([drilled], as_json=as_json)
+        return
     workspace.status.refresh()
     config, ended = workspace.config, []
     with Rehearsal(locate(), lambda folder, *ports: _fill(folder, *ports, config=config)) as rehearsal:
         for each in (task,) if task else TASKS:
-            drilled = _drill(rehearsal, name, each, quiet=as_json)
+            if each == "restart":
+                drilled = drilling.restart_on_copy(
+                    rehearsal, name, tell=lambda line: None if as_json else click.echo(line)
+                )
+            else:
+                drilled = _drill(rehearsal, name, each, quiet=as_json)
             if drilled.lines:
                 workspace.handover.record_drill(drilled, actor=this_actor())
             ended.append(drilled)
+    _tell_ended(ended, as_json=as_json)
+
+
+def _tell_ended(ended: list[Drilled], *, as_json: bool) -> None:
     render.emit(ended, as_json=as_json, text=lambda: "\n".join(["", *map(_drilled_text, ended)]))
     if not all(each.passed or not each.lines for each in ended):
         raise click.exceptions.Exit(1)

@@ -20,8 +20,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "look": ("mlspine.cli.look:look", "Open the live page of all endpoints, signed in."),
     "rollback": ("mlspine.cli.endpoints:rollback", "Bring back the whole previous release."),
     "promote": ("mlspine.cli.endpoints:promote", "Move an endpoint to another version of its model."),
+    "guards": ("mlspine.cli.guards:guards", "Who answers when the release does not; what may never be answered."),
+    "split": ("mlspine.cli.traffic:split", "Let another version answer a share of the requests, or take it back."),
+    "shadow": ("mlspine.cli.traffic:shadow", "Ask another version along, unseen, and compare its answers."),
+    "rollout": ("mlspine.cli.rollout:rollout", "Bring a version forward by a canary that comes back by itself."),
     "retrain": ("mlspine.cli.retrain:retrain", "Fit a model again on fresh rows, and judge it by the gate."),
     "gate": ("mlspine.cli.retrain:gate", "Compare a version with Production on rows neither has seen."),
+    "replay": ("mlspine.cli.replay:replay", "Logged requests answered by two releases: where they differ."),
     "labels": ("mlspine.cli.monitor:labels", "Add the true outcomes of predictions, whenever they arrive."),
     "quality": ("mlspine.cli.quality:quality", "Measured quality by month, week or day, with intervals."),
     "drift": ("mlspine.cli.drift:drift", "One table against another, without a server: what changed."),
@@ -73,7 +78,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 # itself: they say so instead of quietly acting on another workspace than the one before.
 ON_SERVER = {
     *("ship", "models", "runs", "trust", "approve", "serve", "promote", "rollback", "status", "check", "alerts"),
-    *("review", "sentinels", "causes"),
+    *("split", "shadow", "rollout"),
+    *("review", "sentinels", "causes", "guards"),
     *("look", "labels", "quality", "log", "forget", "ledger", "tokens", "advise", "cost", "effort", "reproduce", "gc"),
     "report",
 }

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlspine.cli import render
+from mlspine.cli import render, rollout
 from mlspine.core.errors import MlspineError
 from mlspine.core.ids import SHORT_HASH
 
 if TYPE_CHECKING:
+    from mlspine.core.plan import ProcessState
     from mlspine.core.types import DriftReport, LabelReceipt
     from mlspine.machines.service import Machine, Outage
     from mlspine.monitoring.claims import Claim, EndpointStatus
@@ -50,6 +51,9 @@ def status(name: str, explain: bool, as_json: bool) -> None:
     else:
         render.emit(read, as_json=as_json, text=lambda: _workspace_text(read))
     if read.endpoints and not as_json:
+        with contextlib.suppress(MlspineError):
+            for line in rollout.lines(workspace.rollouts.status(name)):
+                click.echo(line)
         with contextlib.suppress(MlspineError):  # a token for one model may not ask about all of them
             click.echo(workspace.advisor.advise().line)
 
@@ -135,7 +139,20 @@ def _workspace_text(read: WorkspaceStatus) -> str:
     lines += [f"away: {_outage_text(outage)}" for outage in read.outages]
     if not read.serving:
         lines.append("The processes are not running: mlspine up")
+    elif read.processes:
+        lines.append(_processes_text(read.processes))
     return "\n".join([*lines, f"More: mlspine status {read.endpoints[0].name}"])
+
+
+def _processes_text(processes: tuple[ProcessState, ...]) -> str:
+    """How many processes answer, and the memory of each and of the models that run beside them."""
+    told = []
+    for each in processes:
+        models = sum(each.worker_rss_bytes.values())
+        beside = f" and {len(each.workers)} for models, {models / 1e6:,.0f} MB" if each.workers else ""
+        told.append(f"{each.process} {each.rss_bytes / 1e6:,.0f} MB{beside}")
+    count = len(processes)
+    return f"{count} {'process answers' if count == 1 else 'processes answer'}: {'; '.join(told)}"
 
 
 def _machine_text(machine: Machine) -> str:
@@ -159,6 +176,7 @@ def _endpoint_text(status: EndpointStatus, explain: bool) -> str:
     lines = [
         f"{render.mark(VERDICTS[status.verdict])} {render.bold(status.name)}: {status.verdict}: {status.why}",
         f"  version {status.version}, release {status.release_hash[:SHORT_HASH] or '-'}, {where}",
+        *([f"  {status.traffic}"] if status.traffic else ()),
         "",
         "Three levels",
         _claims((status.infrastructure, status.data, status.quality)),

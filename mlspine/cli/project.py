@@ -21,11 +21,12 @@ def start(
     *,
     port: int | None = None,
     control_port: int | None = None,
+    grpc_port: int | None = None,
     host: str | None = None,
     notify: tuple[str, ...] = (),
 ) -> RemoteWorkspace:
     """The running control process of this workspace, started when it is not there, and all its rooms."""
-    started = _start(port=port, control_port=control_port, host=host, notify=notify)
+    started = _start(port=port, control_port=control_port, grpc_port=grpc_port, host=host, notify=notify)
     from mlspine.control import RemoteWorkspace
 
     return RemoteWorkspace(started.directory, started.config, started.control)
@@ -37,7 +38,14 @@ class Started(NamedTuple):
     control: ControlFile
 
 
-def _start(*, port: int | None, control_port: int | None, host: str | None, notify: tuple[str, ...]) -> Started:
+def _start(
+    *,
+    port: int | None,
+    control_port: int | None,
+    grpc_port: int | None = None,
+    host: str | None,
+    notify: tuple[str, ...],
+) -> Started:
     """Addresses and sinks given once are kept in `mlspine.toml`'s place for this workspace, `run/options.json`, so
     that the next command finds the same. The services themselves are not loaded here: control does that meanwhile.
     """
@@ -54,6 +62,9 @@ def _start(*, port: int | None, control_port: int | None, host: str | None, noti
         wanted["serving.port"] = str(port)
     if control_port is not None:
         wanted["control.port"] = str(control_port)
+    if grpc_port is not None:
+        _check_grpc()
+        wanted["serving.grpc_port"] = str(grpc_port)
     if host is not None:
         wanted["serving.host"] = wanted["control.host"] = host
     if notify:
@@ -65,6 +76,15 @@ def _start(*, port: int | None, control_port: int | None, host: str | None, noti
             stop_everything(directory)  # addresses and sinks are read at start
         keep_options(directory, wanted)
     return Started(directory, config, start_control(directory, config))
+
+
+def _check_grpc() -> None:
+    import importlib.util
+
+    if any(importlib.util.find_spec(each) is None for each in ("grpc", "google")):
+        from mlspine.web.grpc import missing
+
+        raise missing()
 
 
 def _check_sinks(sinks: tuple[str, ...]) -> None:

@@ -25,21 +25,30 @@ DEFAULT = "default"
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+ProcessCount = Annotated[int, msgspec.Meta(ge=1, le=64)] | Literal["auto"]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+ShareOrNone = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _PASSWORD_IN_URL = re.compile(r"(\w://[^:/@\s]*):.*@")
 # Profiles are kept per hour of event time, so a window is made of whole hours.
 WindowSeconds = Annotated[int, msgspec.Meta(ge=3600, multiple_of=3600)]
 
 
 class ServingConfig(Struct, frozen=True, kw_only=True):
-    """The inference process: where it listens and what one request may cost."""
+    """The inference processes: where they listen, how many they are, and what one request may cost."""
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    grpc_port: Port | None = None  # where the v2 protocol is answered over gRPC too (extra `grpc`); none: nowhere
+    processes: ProcessCount = "auto"  # that share the port; "auto": by CPUs and memory, see core/machine.py
     deadline_s: PositiveFloat = 10.0  # a request not answered by then gets 503
     max_body_bytes: PositiveInt = 64 * 1024 * 1024  # larger bodies get 413
     max_queue_rows: PositiveInt = 100_000  # rows waiting for the model; beyond it requests get 503
+    runtime: Literal["auto", "native", "onnx"] = "auto"  # how models run: whatever is fastest and agrees, or one of two
+    worker_memory_bytes: PositiveInt = 4_000_000_000  # a model process that holds more is started again
+    http: Literal["asgi", "own"] = "asgi"  # asgi: uvicorn; own: HTTP/1.1 of our own, several times faster
+    max_connections: PositiveInt = 20_000  # clients connected to one inference process; more get 503 (http = "own")
 
 
 class ControlConfig(Struct, frozen=True, kw_only=True):
@@ -73,6 +82,9 @@ class MonitoringConfig(Struct, frozen=True, kw_only=True):
     error_rate: Share = 0.01  # alert when more than this share of answers failed in 5 minutes
     latency_p99_s: PositiveFloat | None = None  # alert when the 99th percentile is above it; none: twice that at ship
     on_critical: Literal["ask", "fallback"] = "ask"  # what a CRITICAL that may switch traffic does by itself
+    watch_s: NotNegative = 1800.0  # after a switch to a newer release a breach brings back the one before; 0: off
+    watch_share: ShareOrNone = 0.2  # of the requests are then asked of both, and compared; 0: none
+    watch_disagreement: Share = 0.5  # mean difference of their answers that is taken at most, as a share of 0 to 1
 
 
 class FeedsConfig(Struct, frozen=True, kw_only=True):

@@ -29,6 +29,10 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
 
 
+class NoAnswer(Unavailable):
+    """The other process is not there, died meanwhile, or took too long: it has not said anything."""
+
+
 def socket_path(run: Path, process: str) -> Path:
     """Where a process of the workspace with this run directory listens for commands.
 
@@ -98,7 +102,7 @@ async def read(reader: asyncio.StreamReader) -> Any:
 def call(path: Path, op: str, *, timeout_s: float, **arguments: Any) -> Any:
     """Send one command to the process listening at `path` and wait for its answer.
 
-    Raises whatever of the error family the process answered with, and Unavailable when nobody listens, the
+    Raises whatever of the error family the process answered with, and NoAnswer when nobody listens, the
     process dies meanwhile, or `timeout_s` passes.
     """
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -108,11 +112,9 @@ def call(path: Path, op: str, *, timeout_s: float, **arguments: Any) -> Any:
         send(peer, {"op": op, **arguments})
         reply = receive(peer)
     except TimeoutError as exc:
-        raise Unavailable(
-            f"no answer to {op!r} within {timeout_s:g} s", hint="see what serves: mlspine status"
-        ) from exc
+        raise NoAnswer(f"no answer to {op!r} within {timeout_s:g} s", hint="see what serves: mlspine status") from exc
     except (OSError, EOFError, msgspec.DecodeError) as exc:
-        raise Unavailable(
+        raise NoAnswer(
             f"the serving process does not answer to {op!r} ({exc})", hint="see what serves: mlspine status"
         ) from exc
     finally:

@@ -89,6 +89,7 @@ class Revision(Struct, frozen=True, kw_only=True):
     rolled_back_from: int = 0  # version left behind by a rollback
     traffic: Traffic = Traffic()
     guards: Guards = Guards()
+    own_env: bool = False  # the live release runs in the environment of its lock
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -99,10 +100,13 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     current: Revision
     previous: Revision | None = None  # what a rollback would bring back
     created_at_ms: int = 0
+    live_since_ms: int = 0  # when `current.version` went live; later revisions changed what stands beside it
 
 
 # loop: in the event loop. thread: in this process, in a thread of its own. worker: in a process of its own.
 Placement = Literal["loop", "thread", "worker", "auto"]
+# auto: the fastest that agrees with the record. native: the model's own library. onnx: ONNX Runtime, if it agrees.
+RuntimeChoice = Literal["auto", "native", "onnx"]
 
 
 class PlannedRelease(Struct, frozen=True, kw_only=True):
@@ -113,6 +117,8 @@ class PlannedRelease(Struct, frozen=True, kw_only=True):
     path: str
     placement: Placement = "auto"
     own_env: bool = False  # run in a worker with the environment of its lock
+    runtime: RuntimeChoice = "native"
+    worker_memory_bytes: int = 0  # a model process that holds more is started again; 0: no bound
 
 
 class PlannedTraffic(Struct, frozen=True, kw_only=True):
@@ -150,6 +156,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     port: int
     endpoints: tuple[PlannedEndpoint, ...] = ()
     control_argv: tuple[str, ...] = ()  # how an inference process restarts control
+    runtime: RuntimeChoice = "auto"  # of its releases; each names it again
+    worker_memory_bytes: int = 0  # likewise
+    processes: int = 1  # that answer on this port, each by the whole plan
+    grpc_port: int | None = None
 
 
 class Proof(Struct, frozen=True, kw_only=True):
@@ -166,6 +176,7 @@ class Proof(Struct, frozen=True, kw_only=True):
     p99_s: float
     capacity_rows_per_s: float
     max_call_rows: int = 0  # most rows per model call, by measurement; 0: the default
+    considered: tuple[str, ...] = ()  # the other ways it could run here, one line each: how fast, or why not
     mismatches: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -194,6 +205,8 @@ class ArmTally(Struct, frozen=True, kw_only=True):
 
     failures: requests this release did not answer though it was asked (whether or not something else then did).
     slow: answers above `slow_s` of the plan. broken: answers that an output rule caught.
+    failed_again, slow_again: of those, the ones of a unit (column or key that is dealt by) that had failed or been
+    slow at this release before, in this revision: what one customer meets ten times is one piece of evidence.
     Of a shadow: compared rows, `flips` (another label), and sum and sum of squares of the difference per row, which is
     |score - live score| for probabilities, |difference| / sd of the release's recorded scores capped at 1 for
     numbers, 0 or 1 for bare labels; dropped: rows it was too slow for.
@@ -206,6 +219,8 @@ class ArmTally(Struct, frozen=True, kw_only=True):
     requests: int = 0
     failures: int = 0
     slow: int = 0
+    failed_again: int = 0
+    slow_again: int = 0
     broken: int = 0
     compared: int = 0
     flips: int = 0
@@ -229,6 +244,7 @@ class ProcessState(Struct, frozen=True, kw_only=True):
     cpus: int = 0  # this process may use
     cpu_s: float = 0.0  # CPU time of the process since it started, without its workers
     worker_cpu_s: dict[str, float] = {}  # release hash -> CPU time of its worker since that started
+    worker_rss_bytes: dict[str, int] = {}  # release hash -> resident memory of its worker
     spent: tuple[Spent, ...] = ()
     arms: tuple[ArmTally, ...] = ()
     scrapes: dict[str, int] = {}  # who read /metrics, by the product its user agent names

@@ -5,9 +5,11 @@ Every reading of that JSON is here, decoded into the struct that the service beh
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,9 +34,12 @@ from mlspine.governance.ledger import LedgerCheck
 from mlspine.registry.flavors import score_of
 from mlspine.registry.release import load_predictor, read_release
 from mlspine.retraining.service import Concluded
+from mlspine.rollouts.store import Rollout
 
 COMMAND_TIMEOUT_S = 120
 REPORTS_READ = 10_000
+# The demo loads the machine to its limit itself, so that a switch would be blamed for what the replay does.
+SLOW, SLOW_S = "MLSPINE_MONITORING__LATENCY_P99_S", "2"
 Array = np.ndarray[Any, np.dtype[Any]]
 T = TypeVar("T")
 
@@ -66,6 +71,21 @@ class Commands:
     def rollback(self, *, reason: str) -> Switched:
         """Bring the previous release back."""
         return self._run(Switched, "rollback", self._endpoint, "--reason", reason)
+
+    def start_canary(self, version: int, *, steps: Sequence[int], step_requests: int) -> Rollout:
+        """Let a version answer a growing share, step by step, without the day that a canary takes otherwise."""
+        told = ["--canary", ",".join(map(str, steps)), "--min-hours", "0", "--step-minutes", "0"]
+        told += ["--step-requests", str(step_requests)]
+        return self._run(Rollout, "rollout", "start", f"{self._endpoint}:{version}", *told)
+
+    @contextlib.contextmanager
+    def rollouts(self) -> Iterator[Callable[[], list[Rollout]]]:
+        """Canaries and watches, the newest first, as often as one likes: asked of the opened workspace."""
+        opened = api.open(self.workspace)
+        try:
+            yield lambda: list(opened.rollouts.history(self._endpoint, limit=20))
+        finally:
+            opened.close()
 
     def retrain(self, *, message: str) -> Concluded:
         """Fit again on the declared source by the recipe of the release in Production, and ask the gate."""
@@ -135,7 +155,7 @@ class Commands:
         """What a command prints with --json; raises Unavailable with its own words when it fails."""
         done = subprocess.run(
             [sys.executable, "-m", "mlspine", *words, "--json"],
-            env={**os.environ, "MLSPINE_WORKSPACE": str(self.workspace)},
+            env={SLOW: SLOW_S, **os.environ, "MLSPINE_WORKSPACE": str(self.workspace)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=COMMAND_TIMEOUT_S,

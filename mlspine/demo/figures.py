@@ -10,7 +10,9 @@ from typing import Literal
 from mlspine.advisor.service import Advised
 from mlspine.core.types import Interval, LedgerEntry, Severity, Struct
 
-Kind = Literal["ship", "serve", "alert", "labels", "quality", "retrain", "promote", "rollback", "end"]
+Kind = Literal[
+    "ship", "serve", "alert", "labels", "quality", "retrain", "promote", "rollback", "canary", "return", "end"
+]
 
 
 class Moment(Struct, frozen=True, kw_only=True):
@@ -147,6 +149,39 @@ class SwitchUnderLoad(Struct, frozen=True, kw_only=True):
     recorded_rows: int
 
 
+class CanaryRun(Struct, frozen=True, kw_only=True):
+    """A release brought forward step by step. state: how it ended, "promoted" when it answers everything; why: its
+    sentence. seconds: from the start to that end; requests, failed: all that was sent meanwhile."""
+
+    version: int
+    against: int
+    steps: tuple[int, ...]
+    state: str
+    why: str
+    requests: int
+    by_candidate: int
+    failed: int
+    seconds: float
+
+
+class CameBack(Struct, frozen=True, kw_only=True):
+    """A broken release that was promoted, and what the watch over the switch did. why: the sentence of the return.
+
+    after_s: from the switch to the return. by_broken: requests it answered; failed: all without a good answer.
+    answers_after: of the last 300 requests, those answered by the release before.
+    """
+
+    version: int
+    back_to: int
+    returned: bool
+    why: str
+    after_s: float
+    requests: int
+    by_broken: int
+    failed: int
+    answers_after: int
+
+
 class MonthTraffic(Struct, frozen=True, kw_only=True):
     """Flights sent in one month of event time, and how many of them got a label."""
 
@@ -198,6 +233,8 @@ class Story(Struct, frozen=True, kw_only=True):
     top: Distribution | None
     alerts: tuple[AlertLine, ...]
     switches: tuple[SwitchUnderLoad, ...]
+    canary: CanaryRun | None
+    came_back: CameBack | None
     traffic: Traffic
     ledger: tuple[LedgerEntry, ...]
     ledger_intact: bool

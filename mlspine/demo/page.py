@@ -46,6 +46,7 @@ def render(story: Story) -> str:
         top=_top(story.top),
         alerts=_alerts(story),
         switches=_switches(story.switches),
+        by_itself=by_itself(story),
         traffic=_traffic(story.traffic),
         ledger=_ledger(story),
         advised=advice(story.advised),
@@ -66,7 +67,11 @@ def lead(story: Story) -> str:
         f"Then {traffic.flights_sent:,} real flights were sent to it in the order in which they left,"
         f" and {traffic.labels_matched:,} outcomes came back once the planes had landed.",
     ]
-    worst = min(charted(story.quality), key=lambda row: row.quality.value if row.quality else 1.0, default=None)
+    worst = min(
+        charted(story.quality, without=broken(story)),
+        key=lambda row: row.quality.value if row.quality else 1.0,
+        default=None,
+    )
     if worst is not None and worst.quality is not None:
         sentences.append(
             f"Its lowest month was {_long_month(worst.month)} at {worst.quality.value:.3f};"
@@ -83,14 +88,56 @@ def _renewal_sentence(story: Story) -> str:
     return f"Once the labels had shown the fall it was fitted again, and the gate said: {', '.join(said)}; {end}."
 
 
-def charted(quality: Iterable[MonthQuality]) -> list[MonthQuality]:
-    """Months with enough labels to draw."""
-    return [row for row in quality if row.quality is not None and row.labelled_rows >= MIN_CHARTED_LABELS]
+def charted(quality: Iterable[MonthQuality], *, without: int = 0) -> list[MonthQuality]:
+    """Months with enough labels to draw. without: a version that is left out."""
+    enough = [row for row in quality if row.quality is not None and row.labelled_rows >= MIN_CHARTED_LABELS]
+    return [row for row in enough if row.version != without]
+
+
+def broken(story: Story) -> int:
+    """The version that was broken on purpose, 0 where there was none: seconds of it would draw over a whole month."""
+    return story.came_back.version if story.came_back is not None else 0
 
 
 def renewed(story: Story) -> int:
     """The version that passed the gate; 0 when none did."""
     return next((each.version for each in story.renewals if each.passed), 0)
+
+
+def by_itself(story: Story) -> list[str]:
+    """What the canary and the watch did, a sentence or two each; [] where there was neither."""
+    lines = []
+    if story.canary is not None:
+        run = story.canary
+        steps = ", ".join(f"{step}%" for step in run.steps)
+        ended = "it answers everything since" if run.state == "promoted" else f"ended as {run.state}"
+        lines.append(
+            f"Canary of release {run.version} beside {run.against} at {steps}: {ended}, after {duration(run.seconds)};"
+            f" {run.by_candidate:,} of {run.requests:,} requests were its own, {run.failed:,} failed."
+            f" {capital(run.why)}."
+        )
+    if story.came_back is not None:
+        back = story.came_back
+        ended = (
+            f"came back by itself after {duration(back.after_s)}, release {back.back_to} answers"
+            if back.returned
+            else "was not brought back by the watch"
+        )
+        why = f" Why: {back.why}." if back.why else ""
+        lines.append(
+            f"Release {back.version}, its label turned round, was promoted in a hurry and {ended}; it answered"
+            f" {back.by_broken:,} of {back.requests:,} requests meanwhile, {back.failed:,} failed.{why}"
+        )
+    return lines
+
+
+def capital(sentence: str) -> str:
+    """As it stands at a beginning.
+
+    >>> capital("at 5% none failed")
+    'At 5% none failed'
+    """
+    return sentence[:1].upper() + sentence[1:]
 
 
 def gate_said(renewal: Renewal) -> str:
@@ -194,7 +241,7 @@ def _tiles(story: Story) -> list[dict[str, str]]:
 
 
 def _chart(story: Story) -> dict[str, Any] | None:
-    rows = charted(story.quality)
+    rows = charted(story.quality, without=broken(story))
     if not rows:
         return None
     first = story.shipped[0]

@@ -156,6 +156,12 @@ class Hammer:
         if self._error is not None and error is None:
             raise self._error
 
+    @property
+    def answers(self) -> int:
+        """Requests answered so far."""
+        with self._counted:
+            return self._answers
+
     def wait_for(self, answers: int) -> None:
         """Until so many requests were answered in all, or the flights ran out."""
         with self._counted:

@@ -9,32 +9,27 @@ import contextlib
 import datetime
 import itertools
 import os
-import platform
-import shutil
-import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO, get_args
 
 import msgspec
 import numpy as np
 
-from mlspine import __version__, api
-from mlspine.core.errors import Conflict, Unavailable
+from mlspine import api
+from mlspine.core.errors import Unavailable
 from mlspine.core.ids import now_ms
 from mlspine.core.types import LogSummary, ModelVersion
-from mlspine.demo import findings
-from mlspine.demo.chart import spell
+from mlspine.demo import canary, findings, stage
 from mlspine.demo.faces import Commands
 from mlspine.demo.figures import (
+    CameBack,
+    CanaryRun,
     Comparison,
     Kind,
-    Machine,
     Moment,
     Renewal,
     Shipped,
@@ -54,15 +49,16 @@ from mlspine.demo.flights import (
     load_flights,
     split,
 )
-from mlspine.demo.page import day, duration, measure, render
+from mlspine.demo.page import day, duration, render
 from mlspine.demo.replay import Hammer, Outcome, by_hour, one_by_one, send
+from mlspine.demo.stage import NAME
+from mlspine.demo.switching import proof_text, quality_text, switch_figures
 from mlspine.demo.timeline import Progress, tell, tell_advice
 from mlspine.deployment.service import Switched
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NAME = "flights"
 YEAR = ("2013-01-01", "2013-04-01", "2014-01-01")  # fit from, replay from, end; UTC
 SWITCH_REQUESTS = 10_500  # single rows around each of the two switches
 BEFORE_SWITCH = 3_000
@@ -71,6 +67,7 @@ SWITCH_PER_S = 1_800.0  # a pace that leaves the switch time to happen among the
 HOUR_CONNECTIONS = 2
 FULL_CONNECTIONS = 64
 LOG_WAIT_S = 20.0
+LEDGER_SHOWN = 40
 ORDER: tuple[Kind, ...] = get_args(Kind)  # of moments on one day
 NOTES = (
     "Weather of an hour counts as known when the hour is over: the tables file an observation made at 05:51,"
@@ -85,6 +82,8 @@ NOTES = (
     " until the gate lets one pass.",
     "The gate judges by F1, of the answers given; the months are drawn by AUC, of the ranking behind them. A renewal"
     " can help the one and not the other, so both are compared.",
+    "The demo sends as fast as the machine answers, so only answers above 2 s count as slow in the canary and the"
+    " watch; the canary takes steps of seconds, where hours and a whole day are usual.",
     "Intervals of monthly quality treat flights as independent; those of the gain resample whole days.",
 )
 
@@ -125,18 +124,18 @@ def run(
     # Read when scikit-learn is first loaded. Trees this small lose more to threads that wait for each other, and for
     # the serving process next door, than they gain.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with _folder(workspace) as folder:
+    with stage.folder_of(workspace) as folder:
         director = Director(folder, full=full)
         try:
-            story = director.play(port=port or _free_port(), control_port=control_port or _free_port())
+            story = director.play(port=port or stage.free_port(), control_port=control_port or stage.free_port())
         finally:
             director.stop()
     page_path.write_text(render(story), encoding="utf-8")
     if json_path is not None:
         json_path.write_bytes(msgspec.json.format(msgspec.json.encode(story)) + b"\n")
-    leads = _leads(page_path, json_path, workspace)
+    leads = stage.leads(page_path, json_path, workspace)
     for line in ("", tell(story, colour=out.isatty()), *leads, "", tell_advice(story, colour=out.isatty())):
-        out.write(_printable(line, out) + "\n")
+        out.write(stage.printable(line, out) + "\n")
     return story
 
 
@@ -153,6 +152,10 @@ class Director:
         self._fallen = False  # the labels have shown measured quality below what was promised
         self._renewals: list[Renewal] = []
         self._switches: list[SwitchUnderLoad] = []
+        self._canary: CanaryRun | None = None
+        self._broken: ModelVersion | None = None
+        self._came_back: CameBack | None = None
+        self._scenes: list[canary.Scene] = []
         self._outcomes: list[Outcome] = []  # of the replay, switches apart
         self._sent = 0  # flights of the year sent so far, in order
         self._labels_sent = 0
@@ -174,6 +177,8 @@ class Director:
         for start, end in itertools.pairwise(MONTHS):
             if start > FIRST.end and self._renewed() is None:
                 self._look_after(start)
+            elif self._renewed() is not None and self._came_back is None:
+                self._break(start)
             self._replay_month(start, end)
         with self._step("the last outcomes") as bar:
             self._label_until(ALL_LANDED)
@@ -209,7 +214,7 @@ class Director:
                 workspace=self._commands.workspace,
                 quiet=True,
             )
-            told = _quality_text(shipped)
+            told = quality_text(shipped)
             bar.say(told)
         metric = shipped.metric
         self._shipped.append(
@@ -245,7 +250,7 @@ class Director:
                 )
             self._outcomes.append(outcome)
             self._sent = hour
-            proof = _proof_text(served.switched)
+            proof = proof_text(served.switched)
             bar.say(proof)
         self._tell(_ms(YEAR[1]), "serve", "Served over HTTP", f"{proof} inside the serving process")
 
@@ -253,6 +258,9 @@ class Director:
         """Send the flights up to `end`; meanwhile hand in the outcomes known when the month began."""
         stop = int(np.searchsorted(_hours(self._year), np.datetime64(end, "h")))
         rows = self._year.iloc[self._sent : stop]
+        if rows.empty:  # on a slow machine a scene may take all that was left of a month
+            self._label_until(start)
+            return
         title = f"replay to {(np.datetime64(end) - 1).item():%d %B}"
         with (
             ThreadPoolExecutor(1) as clerk,
@@ -301,12 +309,47 @@ class Director:
         return next((each for each in self._renewals if each.passed), None)
 
     def _replace(self, version: int) -> None:
-        """Promote the renewed release under load, roll back under load as a drill, and promote it for good."""
+        """Promote the renewed release under load, roll back under load as a drill, and bring it forward for good."""
         self._switch("promote", lambda: self._commands.promote(version, reason="it passed the gate"))
         self._switch("rollback", lambda: self._commands.rollback(reason="drill: is the way back open?"))
-        with self._step(f"promote release {version} for good", into="two switches under load"):
-            self._commands.promote(version, reason="drill passed")
-        self._tell(self._now_ms(), "promote", f"Release {version} for good", "the drill was passed")
+        self._bring_forward(version)
+
+    def _bring_forward(self, version: int) -> None:
+        """By a canary, which promotes it in the end; by hand where the canary came to no good end."""
+        with self._step(f"canary of release {version}", into="a canary under load") as bar:
+            run, scene = canary.bring_forward(
+                self._commands, self._url, self._year.iloc[self._sent :], version, advance=bar.advance
+            )
+            self._took(scene)
+            self._canary = run
+            bar.say(f"{run.state} after {duration(run.seconds)}; {run.failed or 'none'} failed")
+        self._tell(self._now_ms(), "canary", *canary.forward_told(run))
+        if run.state != "promoted":
+            with self._step(f"promote release {version} for good", into="a canary under load"):
+                self._commands.promote(version, reason=f"the canary ended as {run.state}; the gate had passed it")
+            self._tell(self._now_ms(), "promote", f"Release {version} for good", f"the canary ended as {run.state}")
+
+    def _break(self, today: str) -> None:
+        """Ship a release with its label turned round, promote it in a hurry, and let it come back by itself."""
+        with self._step("ship a broken release", into="a broken release") as bar:
+            self._broken = broken = canary.ship_broken(self._commands, NAME, self._flights)
+            told = f"{quality_text(broken)} on a holdout that is turned round too"
+            bar.say(f"release {broken.version}: {told}")
+        self._tell(_ms(today), "ship", f"Release {broken.version} shipped, its label turned round by mistake", told)
+        with self._step("promote it, and wait", into="a broken release") as bar:
+            self._came_back, scene = canary.watch_it_come_back(
+                self._commands, self._url, self._year.iloc[self._sent :], broken.version, advance=bar.advance
+            )
+            self._took(scene)
+            title, detail = canary.back_told(self._came_back)
+            bar.say(title)
+        if not self._came_back.returned:
+            self._commands.rollback(reason="nothing brought it back")
+        self._tell(self._now_ms(), "return" if self._came_back.returned else "rollback", title, detail)
+
+    def _took(self, scene: canary.Scene) -> None:
+        self._sent += scene.flights
+        self._scenes.append(scene)
 
     def _switch(self, verb: Literal["promote", "rollback"], act: Callable[[], Switched]) -> None:
         rest = self._year.iloc[self._sent :]
@@ -323,7 +366,9 @@ class Director:
                 switched = act()
                 hammer.wait_for(SWITCH_REQUESTS)
             self._sent += hammer.sent
-            figures = _switch_figures(verb, switched, hammer.outcome, asked_at_ms=asked_at_ms)
+            figures = switch_figures(
+                verb, switched, hammer.outcome, asked_at_ms=asked_at_ms, connections=SWITCH_CONNECTIONS
+            )
             self._switches.append(figures)
             told = (
                 f"{figures.requests:,} single-row requests meanwhile, {figures.failed or 'none'} failed;"
@@ -331,7 +376,7 @@ class Director:
             )
             bar.say(told)
         title = f"Release {figures.to_version} promoted" if verb == "promote" else "Rolled back, as a drill"
-        self._tell(moment_ms, verb, f"{title}, under load", f"{told}; {_proof_text(switched)}")
+        self._tell(moment_ms, verb, f"{title}, under load", f"{told}; {proof_text(switched)}")
 
     def _label_until(self, end: str) -> None:
         """Hand in the outcome of every flight sent that had arrived by then."""
@@ -391,6 +436,7 @@ class Director:
         moments = [*self._moments, *([alert] if alert else []), *findings.quality_told(quality), end]
         versions = {each.release_hash: each.version for each in self._shipped}
         versions |= {each.release_hash: each.version for each in self._renewals}
+        versions |= {each.release_hash: each.version for each in (self._broken,) if each is not None}
         return Story(
             flights=len(self._flights),
             shipped=tuple(self._shipped),
@@ -405,15 +451,17 @@ class Director:
             top=findings.most_moved(reports),
             alerts=findings.alert_lines(alerts),
             switches=tuple(self._switches),
+            canary=self._canary,
+            came_back=self._came_back,
             traffic=traffic,
-            ledger=tuple(entries[-20:]),
+            ledger=tuple(entries[-LEDGER_SHOWN:]),
             ledger_intact=verified.intact,
             ledger_entries=verified.entries,
             advised=advised,
             notes=NOTES,
             seconds=time.perf_counter() - self._begun_s,
             seconds_by_step=dict(self._steps),
-            machine=_machine(),
+            machine=stage.machine(),
             finished_at_ms=now_ms(),
         )
 
@@ -430,8 +478,12 @@ class Director:
         apart = [answer.taken_s for outcome in self._outcomes for answer in outcome.answers]
         return Traffic(
             flights_sent=self._sent,
-            requests=len(apart) + sum(each.requests for each in self._switches),
-            failed=sum(outcome.failed for outcome in self._outcomes) + sum(each.failed for each in self._switches),
+            requests=len(apart)
+            + sum(each.requests for each in self._switches)
+            + sum(len(each.answers) for each in self._scenes),
+            failed=sum(outcome.failed for outcome in self._outcomes)
+            + sum(each.failed for each in self._switches)
+            + sum(each.failed for each in self._scenes),
             rows_logged=log.rows,
             labels_sent=self._labels_sent,
             labels_matched=log.labelled_rows,
@@ -468,42 +520,6 @@ class Director:
 # ---------------------------------------------------------------- small facts
 
 
-def _switch_figures(
-    verb: Literal["promote", "rollback"], switched: Switched, outcome: Outcome, *, asked_at_ms: int
-) -> SwitchUnderLoad:
-    proof = switched.proof
-    return SwitchUnderLoad(
-        verb=verb,
-        from_version=switched.previous_version,
-        to_version=switched.revision.version,
-        requests=len(outcome.answers),
-        failed=outcome.failed,
-        requests_per_s=len(outcome.answers) / outcome.seconds,
-        connections=SWITCH_CONNECTIONS,
-        p50_s=outcome.quantile_s(0.5),
-        p99_s=outcome.quantile_s(0.99),
-        ready_s=max(0.0, (switched.committed_at_ms - asked_at_ms) / 1000),
-        effective_s=switched.effective_s,
-        seen_by_callers_s=outcome.effective_s(
-            old_version=switched.previous_version, committed_at_ms=switched.committed_at_ms
-        ),
-        reproduced_rows=proof.reproduced_rows if proof else 0,
-        recorded_rows=proof.recorded_rows if proof else 0,
-    )
-
-
-def _quality_text(version: ModelVersion) -> str:
-    metric = version.metric
-    if metric is None or metric.interval is None:
-        return "quality not estimable"
-    return f"{measure(metric.name)} {spell(metric.interval)}"
-
-
-def _proof_text(switched: Switched) -> str:
-    proof = switched.proof
-    return f"{proof.reproduced_rows} of {proof.recorded_rows} recorded predictions reproduced" if proof else ""
-
-
 def _hours(flights: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.datetime64]]:
     hours: np.ndarray[tuple[int], np.dtype[np.datetime64]] = (
         flights[TIME].dt.tz_localize(None).to_numpy().astype("datetime64[h]")
@@ -518,53 +534,3 @@ def _ms(date: str) -> int:
 
 def _date(at_ms: int) -> str:
     return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).date().isoformat()
-
-
-def _machine() -> Machine:
-    return Machine(
-        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        system=platform.system(),
-        python=platform.python_version(),
-        mlspine=__version__,
-        libraries={name: installed(name) for name in ("scikit-learn", "pandas", "numpy", "duckdb")},
-    )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextlib.contextmanager
-def _folder(workspace: Path | None) -> Iterator[Path]:
-    """The workspace of the demo: the folder asked for, or a temporary one that is removed afterwards."""
-    if workspace is not None:
-        if workspace.exists() and (not workspace.is_dir() or any(workspace.iterdir())):
-            raise Conflict(
-                f"{workspace} is not an empty folder",
-                hint="the demo plays a year from its start; name a new folder",
-            )
-        yield workspace.resolve()
-        return
-    folder = Path(tempfile.mkdtemp(prefix="mlspine-demo-")).resolve()
-    try:
-        yield folder / NAME
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _leads(page_path: Path, json_path: Path | None, workspace: Path | None) -> list[str]:
-    rows = [("the page for a colleague", str(page_path))]
-    if json_path is not None:
-        rows.append(("every figure", str(json_path)))
-    if workspace is not None:
-        rows.append(("look around", f"MLSPINE_WORKSPACE={workspace} mlspine status {NAME}"))
-    return [f"  {name:<28}  {value}" for name, value in rows]
-
-
-def _printable(text: str, out: TextIO) -> str:
-    """What this terminal can show: a question mark for the rest."""
-    encoding = out.encoding or "utf-8"
-    return text.encode(encoding, errors="replace").decode(encoding)

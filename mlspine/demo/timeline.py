@@ -13,6 +13,8 @@ from mlspine.demo.chart import month_name, spell
 from mlspine.demo.figures import FeatureDrift, MonthQuality, Story
 from mlspine.demo.page import (
     advice,
+    broken,
+    by_itself,
     charted,
     comparison_cells,
     comparison_verdict,
@@ -32,6 +34,8 @@ _DOTS = {
     "retrain": "yellow",
     "promote": "yellow",
     "rollback": "bold",
+    "canary": "yellow",
+    "return": "bold",
     "alert": "red",
     "quality": "yellow",
     "labels": "green",
@@ -54,6 +58,7 @@ def tell(story: Story, *, colour: bool = False) -> str:
         _drift(story, paint),
         _alerts(story, paint),
         _switches(story, paint),
+        _by_itself(story, paint),
         _closing(story),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -192,7 +197,7 @@ def _quality(story: Story, paint: Paint) -> str:
     first = story.shipped[0]
     name = measure(story.quality[0].metric)
     promised = f", promised at ship {spell(first.quality)}" if first.quality else ""
-    measured = [row.quality.value for row in charted(story.quality) if row.quality]
+    measured = [row.quality.value for row in charted(story.quality, without=broken(story)) if row.quality]
     head = [("month", "release", "answered", "labelled", f"{name} [95%]")]
     rows = [
         (_month(row), str(row.version), f"{row.predicted_rows:,}", f"{row.labelled_rows:,}", _value(row))
@@ -289,6 +294,13 @@ def _switches(story: Story, paint: Paint) -> str:
     ]
     title = "Forward and back while callers kept sending single rows"
     return _heading(title, paint) + "\n" + columns(rows, right=range(2, 9))
+
+
+def _by_itself(story: Story, paint: Paint) -> str:
+    lines = by_itself(story)
+    if not lines:
+        return ""
+    return _heading("Brought forward, and brought back, without anybody", paint) + "\n" + "\n".join(map(_wrap, lines))
 
 
 def _closing(story: Story) -> str:

@@ -39,15 +39,19 @@ class Judge:
         first_deployment: bool,
         rollback_target: bool,
         came_back: bool = False,
+        approved: bool = False,
+        own_env: bool = False,
         actor: Actor,
     ) -> Judged:
         """The gate's decision; raises Denied. where: the endpoint, or what is moved.
 
-        replaced: what stands there now; the target itself when only settings change.
+        replaced: what stands there now; the target itself when only settings change. approved: an approval of the
+        target was used up when it began to answer, and holds for what follows. own_env: the target runs in an
+        environment of its own, so nothing has to be installed here.
         """
         moves = replaced is None or replaced.version != target.version
         tier = max(target.tier, replaced.tier if replaced else target.tier, key=TIERS.index)
-        approval = self._approval(target, actor) if moves and tier == "high" else None
+        approval = self._approval(target, actor) if moves and tier == "high" and not approved else None
         verdicts = self._verdicts(target)
         decision = self._governance.require(
             action=action,
@@ -61,13 +65,13 @@ class Judge:
                 "first_deployment": first_deployment,
                 "rollback_target": rollback_target,
                 "baseline_present": self._registry.has_baseline(target),
-                "missing_dependencies": self._registry.missing_dependencies(target),
+                "missing_dependencies": [] if own_env else self._registry.missing_dependencies(target),
                 "gate_refusal": _refusal(verdicts),
                 "replaces": f"{replaced.model}:{replaced.version}" if replaced and moves else "",
                 "verdict": self._pair(target, replaced, verdicts) if replaced and moves else "",
                 "fill": _fill(target) if target.bare else "",
                 "came_back": came_back,
-                "approved": approval is not None or not moves,
+                "approved": approved or approval is not None or not moves,
             },
             actor=actor,
         )

@@ -170,10 +170,13 @@ class Moves:
 
     @public("operate")
     def delete_version(self, name: str, version: int, *, actor: Actor) -> None:
-        """Remove a version. Conflict for one that an endpoint answers with, or has: its answers are on record."""
+        """Remove a version. Conflict for one that an endpoint answers with, or has: its answers are on record.
+
+        So too for a candidate, now or before, and for a shadow while it is one.
+        """
         with self._db.write():
             revisions = store.revisions(self._db, name)
-            if any(each.version == version for each in revisions):
+            if any(_has_part_in(each, version) for each in revisions) or _is_shadow(revisions, version):
                 raise self._in_use(name, version, revisions)
             self._catalogue.delete_version(name, version, actor=actor)
 
@@ -247,8 +250,24 @@ class Moves:
                 f"endpoint {name} answers with {name}:{version}",
                 hint=f"bring another one forward first: mlspine promote {name} VERSION; or: mlspine rollback {name}",
             )
+        if version in (current.traffic.candidate, current.traffic.shadow):
+            what, verb = ("answers a share of the requests", "split")
+            if current.traffic.candidate != version:
+                what, verb = ("is asked along unseen", "shadow")
+            return Conflict(
+                f"{name}:{version} {what} at endpoint {name}", hint=f"end that first: mlspine {verb} {name} --off"
+            )
         why = "is what a rollback brings back" if back and back.version == version else "has answered"
         return Conflict(
             f"{name}:{version} {why} at endpoint {name}, so it stays on record",
             hint="archive it instead: move it to stage Archived",
         )
+
+
+def _has_part_in(revision: Revision, version: int) -> bool:
+    """Whether people were answered by it then."""
+    return version in (revision.version, revision.traffic.candidate)
+
+
+def _is_shadow(revisions: list[Revision], version: int) -> bool:
+    return bool(revisions) and revisions[-1].traffic.shadow == version

@@ -5,58 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-import msgspec
-
 from mlspine.core.errors import Conflict, Invalid, MlspineError, NotFound, closest
 from mlspine.core.ids import SHORT_HASH, check_name, now_ms
-from mlspine.core.plan import (
-    Acknowledgement,
-    Endpoint,
-    LogSettings,
-    Placement,
-    Plan,
-    PlannedEndpoint,
-    PlannedRelease,
-    Proof,
-    Revision,
-)
+from mlspine.core.plan import Acknowledgement, Cohort, Endpoint, Guards, LogSettings, Plan, Proof, Revision, Traffic
 from mlspine.core.public import public
-from mlspine.core.types import Actor, Decision, ModelVersion, Struct, Tier
+from mlspine.core.types import Actor, ModelVersion
 from mlspine.deployment import store
-from mlspine.deployment.endpoint import (
-    next_number,
-    placement_after,
-    rollback_target,
-    trail,
-)
+from mlspine.deployment.endpoint import live_since, placement_after, rollback_target
 from mlspine.deployment.examining import Examiner
-from mlspine.deployment.judging import Judge, Judged
+from mlspine.deployment.guarding import Guarding, guards_at
+from mlspine.deployment.planning import Planner
+from mlspine.deployment.switching import Change, Switched, Switching, check_redaction
+from mlspine.deployment.traffic import Dividing, ended_by_a_move
+from mlspine.deployment.watched import WATCH, Watched
 from mlspine.governance.service import Governance, signature
-from mlspine.ports import Database, Deployer, Transaction
+from mlspine.ports import Database, Deployer
 from mlspine.registry.sentinels import Sentinels
 from mlspine.registry.service import Registry
-from mlspine.registry.watched import is_watched_version, require_model
+from mlspine.registry.watched import require_model
 
-Move = Literal["serve", "promote", "rollback"]
+__all__ = ["WATCH", "Deployment", "Switched"]
 
-WATCH: Literal["watch"] = "watch"
 FOLLOW_RETRY_S = 30.0
-
-
-class Switched(Struct, frozen=True, kw_only=True):
-    """What a change of traffic did. `changed` is False when the endpoint already answered so."""
-
-    endpoint: str
-    revision: Revision
-    previous_version: int
-    target_after: int  # what a rollback would bring back now; 0: "cannot answer"
-    changed: bool
-    proof: Proof | None
-    warnings: tuple[str, ...]
-    committed_at_ms: int
-    effective_s: float
-    acknowledgements: tuple[Acknowledgement, ...]
-    not_restored: tuple[str, ...] = ()
 
 
 class _Refused(NamedTuple):
@@ -67,11 +37,16 @@ class _Refused(NamedTuple):
     error: MlspineError
 
 
+SYSTEM = Actor(name="mlspine", kind="system")
+CROSSING_S = 300.0  # a rollback within this time of one by mlspine itself was typed for the same reason
+
+
 class Deployment:
     """Endpoints and their append-only revisions. Every change of traffic is one committed row and one ledger line.
 
     The order is fixed: the serving process loads, warms and reproduces the recorded predictions first; then the
     row is committed; then the plan is pushed and acknowledged. A failure before the commit changes nothing.
+    latency_s: the P99 the configuration declares for endpoints. watch_s, watch_share: see `Planner`.
     """
 
     def __init__(
@@ -83,16 +58,38 @@ class Deployment:
         deployer: Deployer,
         base_plan: Plan,
         clock: Callable[[], int] = now_ms,
+        latency_s: float | None = None,
+        watch_s: float = 0.0,
+        watch_share: float = 0.0,
     ) -> None:
         self._db = db
         self._registry = registry
         self._governance = governance
         self._deployer = deployer
-        self._base_plan = base_plan
         self._clock = clock
-        self._judge = Judge(registry=registry, governance=governance)
         sentinels = Sentinels(db=db, registry=registry, governance=governance, clock=clock)
         self._examiner = Examiner(sentinels=sentinels, deployer=deployer)
+        self._planner = Planner(
+            db=db,
+            version_of=registry.get,
+            base_plan=base_plan,
+            latency_s=latency_s,
+            clock=clock,
+            watch_s=watch_s,
+            watch_share=watch_share,
+        )
+        self._switching = Switching(
+            db=db,
+            registry=registry,
+            governance=governance,
+            deployer=deployer,
+            planner=self._planner,
+            examiner=self._examiner,
+            clock=clock,
+        )
+        self._watched = Watched(db=db, switching=self._switching, clock=clock)
+        self._dividing = Dividing(db=db, registry=registry, switching=self._switching)
+        self._guarding = Guarding(db=db, registry=registry, switching=self._switching)
         self._refused: _Refused | None = None
 
     # ------------------------------------------------------------ reading
@@ -119,6 +116,21 @@ class Deployment:
         """The whole history of an endpoint, oldest first."""
         return store.revisions(self._db, self.get(name).name)
 
+    def beside(self, name: str) -> frozenset[str]:
+        """Releases that answer, or answered, a part of an endpoint's requests without having been live there.
+
+        One that answers everything is none of them: nothing else could be watched.
+        """
+        row = store.find_endpoint(self._db, name)
+        revisions = store.revisions(self._db, name) if row else []
+        if not row or not any(each.traffic.candidate for each in revisions):
+            return frozenset()
+        live, now = {each.version for each in revisions}, revisions[-1].traffic
+        whole = now.share >= 1.0 and now.cohort is None
+        tried = {each.traffic.candidate for each in revisions} - live | {now.candidate}
+        found = tried - ({0, now.candidate} if whole else {0})
+        return frozenset(self._registry.get(row["model"], version).release_hash for version in found)
+
     @public("read")
     def proof(self, release_hash: str) -> Proof | None:
         """The newest proof of a release inside the serving process, None when it never served."""
@@ -133,22 +145,35 @@ class Deployment:
 
     @public("operate")
     def serve(
-        self, ref: str, *, log: LogSettings | None = None, actor: Actor, reason: str = "", message: str = ""
+        self,
+        ref: str,
+        *,
+        log: LogSettings | None = None,
+        own_env: bool | None = None,
+        actor: Actor,
+        reason: str = "",
+        message: str = "",
     ) -> Switched:
         """Answer with what `ref` means: NAME is Production, else the only version; NAME:3; NAME@alias.
 
         Writes a revision and the ledger line "serve", moves the version to Production. `log` None keeps what the
-        endpoint records now. Raises Denied when the gate refuses, Invalid when the parity proof fails.
+        endpoint records now. own_env: run in an environment built from the release's lock, rather than in this one;
+        None: as that version ran before. Raises Denied when the gate refuses, Invalid when the parity proof fails.
         """
         version = self._registry.resolve(ref)
         check_name(version.model, what="endpoint")
-        return self._switch(version.model, version, "serve", log=log, actor=actor, reason=reason or message)
+        return self._move(
+            version.model, version, "serve", log=log, actor=actor, reason=reason or message, own_env=own_env
+        )
 
     @public("operate")
     def promote(self, name: str, version: int, *, actor: Actor, reason: str = "") -> Switched:
-        """Move an endpoint to another version of its model; the one it leaves is kept warm."""
+        """Move an endpoint to another version of its model; the one it leaves is kept warm.
+
+        A division of its requests ends with it: a candidate that is promoted answers everything from then on.
+        """
         endpoint = self.get(name)
-        return self._switch(
+        return self._move(
             name, self._registry.get(endpoint.model, version), "promote", log=None, actor=actor, reason=reason
         )
 
@@ -156,7 +181,9 @@ class Deployment:
     def rollback(self, name: str, *, actor: Actor, reason: str = "") -> Switched:
         """Bring back the whole previous release: model, transform, thresholds, baseline, settings.
 
-        A second rollback goes further back. Without an earlier release the endpoint says "cannot answer".
+        A second rollback goes further back. Without an earlier release the endpoint says "cannot answer". While a
+        candidate answers a share of the requests, that is taken back first and the live version stays: the revision
+        then has the cause "traffic".
         """
         endpoint = self.get(name)
         if endpoint.current.cause == WATCH:
@@ -170,10 +197,79 @@ class Deployment:
                 f'endpoint {name} already answers "cannot answer": there is nothing further back',
                 hint=f"bring a version forward: mlspine promote {name} VERSION; see: mlspine models {name}",
             )
+        if endpoint.current.traffic.candidate:
+            return self._dividing.unsplit(endpoint, actor=actor, reason=reason, rolled_back=True)
         target = rollback_target(store.revisions(self._db, name))
+        if target is None:
+            self._refuse_crossing(endpoint)
         version = self._registry.get(endpoint.model, target.version) if target else None
-        log = target.log if target else None
-        return self._switch(name, version, "rollback", log=log, actor=actor, reason=reason)
+        return self._move(
+            name, version, "rollback", log=target.log if target else None, actor=actor, reason=reason, back_to=target
+        )
+
+    def _refuse_crossing(self, endpoint: Endpoint) -> None:
+        """A rollback typed in the moment in which mlspine went back itself would leave nothing that answers."""
+        current = endpoint.current
+        since_s = (self._clock() - current.created_at_ms) / 1000
+        itself = current.cause == "rollback" and current.actor == signature(SYSTEM)
+        if itself and since_s < CROSSING_S:
+            raise Conflict(
+                f"{endpoint.name} went back from version {current.rolled_back_from} to {current.version} by itself"
+                f" {since_s:.0f} s ago: nothing further back answers",
+                hint=f"see: mlspine status {endpoint.name}; if it is to answer nothing, type it again in"
+                f" {CROSSING_S / 60:.0f} minutes",
+            )
+
+    @public("operate")
+    def split(
+        self,
+        name: str,
+        ref: str = "",
+        *,
+        share: float,
+        unit: str = "",
+        cohort: Cohort | None = None,
+        salt: str = "",
+        actor: Actor,
+        reason: str = "",
+    ) -> Switched:
+        """Let another version answer a share (0..1) of an endpoint's requests; 0 takes it back.
+
+        ref: NAME:VERSION or NAME@alias; NAME or "" is the candidate there is. unit: the column whose value stays
+        with its version ("": the request's key). cohort: divide only requests with one of these values; a cohort
+        without a field means everybody again. salt: another one deals the units anew. What is not said stays as it
+        was while the candidate is the same, so a growing share keeps those who are in.
+
+        Writes a revision of the same live version with the cause "traffic" and the ledger line "split". Raises
+        Denied when the gate refuses the candidate as it would its promotion, Invalid for a column there is not.
+        """
+        return self._dividing.split(
+            self.get(name), ref, share=share, unit=unit, cohort=cohort, salt=salt, actor=actor, reason=reason
+        )
+
+    @public("operate")
+    def shadow(
+        self, name: str, ref: str | None = None, *, share: float = 1.0, actor: Actor, reason: str = ""
+    ) -> Switched:
+        """Ask another version along, for a share of the requests; its answers are kept and compared, never sent.
+
+        ref None ends it. Writes a revision with the cause "traffic" and the ledger line "shadow". Raises Denied for
+        a release that cannot run here; since nobody is answered by it, nothing else is asked of it.
+        """
+        return self._dividing.shadow(self.get(name), ref, share=share, actor=actor, reason=reason)
+
+    @public("operate")
+    def guard(self, name: str, *, guards: Guards, actor: Actor, reason: str = "") -> Switched:
+        """Guard an endpoint's answers by these guards alone, in place of those it had; they stay when releases change.
+
+        Writes a revision of the same live version with the cause "guards" and the ledger line "guard". Raises
+        Invalid listing all that does not fit what the live release takes and answers.
+        """
+        return self._guarding.guard(self.get(name), guards, actor=actor, reason=reason)
+
+    def ask(self, release_hash: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What a release that is loaded, live or warm, answers to these rows: in no log and no counter."""
+        return self._deployer.ask(release_hash, rows)
 
     def watch(self, version: ModelVersion, *, log: LogSettings, actor: Actor, reason: str = "") -> Revision:
         """Judge by `version` what somebody else's server answers under the name of its model.
@@ -181,47 +277,29 @@ class Deployment:
         Changes no traffic: there is none here. Writes a revision and the ledger line "watch", moves the version to
         Production; the same again writes nothing. Raises Conflict for a name that is answered from here.
         """
-        name = check_name(version.model, what="endpoint")
-        revisions = store.revisions(self._db, name)
-        current = revisions[-1] if revisions else None
-        if current is not None and current.cause != WATCH:
-            raise Conflict(
-                f"endpoint {name} is answered from here, and watched for that",
-                hint=f"see: mlspine status {name}; give what answers elsewhere a name of its own",
-            )
-        if current is not None and (current.release_hash, current.log) == (version.release_hash, log):
-            return current
-        _check_redaction(log, version)
-        revision = Revision(
-            endpoint=name,
-            number=next_number(revisions),
-            version=version.version,
-            release_hash=version.release_hash,
-            cause=WATCH,
-            log=log,
-            created_at_ms=self._clock(),
-            actor=signature(actor),
-            reason=reason,
-        )
-        with self._db.write() as tx:
-            self._commit(tx, revision, current, version, None, Judged(Decision(allowed=True)), actor)
-        return revision
+        return self._watched.watch(version, log=log, actor=actor, reason=reason)
+
+    # ------------------------------------------------------------ the plan
 
     def plan(self) -> Plan:
         """The plan the store asks for now: what every inference process must answer by."""
-        # Read first: a change meanwhile then leaves a number too small, and the plan is made anew.
-        number = store.plan_number(self._db)
-        crashes = store.native_crashes(self._db)
-        planned = tuple(
-            self._planned(row["name"], revisions, crashes)
-            for row in store.endpoints(self._db)
-            if (revisions := _answered_here(store.revisions(self._db, row["name"])))
-        )
-        return msgspec.structs.replace(self._base_plan, number=number, endpoints=planned)
+        return self._planner.plan()
 
     def restore(self) -> tuple[Acknowledgement, ...]:
         """Push the stored plan to the serving processes: after a start, a restart or a moved placement."""
         return self._deployer.apply(self.plan())
+
+    def settle(self) -> bool:
+        """Apply the stored plan again where only time has changed it: a watch over a switch has ended. True then."""
+        applied = self._deployer.applied()
+        if applied is None or not any(each.traffic.shadow for each in applied.endpoints):
+            return False
+        if applied.number != store.plan_number(self._db):
+            return False  # a change is on its way: whoever makes it applies it
+        if applied.endpoints == self.plan().endpoints:
+            return False
+        self.restore()
+        return True
 
     def follow(self) -> bool:
         """Apply the stored plan when another machine has changed it; True when it had.
@@ -264,203 +342,59 @@ class Deployment:
 
     # ------------------------------------------------------------ inside
 
-    def _switch(
+    def _move(
         self,
         name: str,
         target: ModelVersion | None,
-        cause: Move,
+        cause: Literal["serve", "promote", "rollback"],
         *,
         log: LogSettings | None,
         actor: Actor,
         reason: str,
+        back_to: Revision | None = None,
+        own_env: bool | None = None,
     ) -> Switched:
+        """Put another version live. Guards stay; those of then come back only where the newer ones do not fit."""
         if target is not None:
             require_model(target)
         revisions = store.revisions(self._db, name)
         current = revisions[-1] if revisions else None
         log = log or (current.log if current else LogSettings())
-        if current and target and current.version == target.version and current.log == log:
-            return self._unchanged(revisions)
+        stays = current is not None and target is not None and current.version == target.version
+        if current and stays and current.log == log and own_env in (None, current.own_env):
+            return self._switching.unchanged(revisions)
         if target is not None:
-            _check_redaction(log, target)
-        judged = self._decide(name, target, revisions, cause, actor)
-        proof = self._prove(name, target, revisions, log)
-        missed = self._examiner.examine(target, cause, actor) if target is not None else ()
-        revision = Revision(
-            endpoint=name,
-            number=next_number(revisions),
-            version=target.version if target else 0,
-            release_hash=target.release_hash if target else "",
+            check_redaction(log, target)
+        divided = current.traffic if current else Traffic()
+        answers_a_share = target is not None and divided.candidate == target.version
+        guards = guards_at(current, target, back_to=back_to)
+        change = Change(
+            live=target,
             cause=cause,
+            action=cause,
             log=log,
-            created_at_ms=self._clock(),
-            actor=signature(actor),
-            reason=reason,
-            rolled_back_from=current.version if current and cause == "rollback" else 0,
-        )
-        with self._db.write() as tx:
-            self._commit(tx, revision, current, target, proof, judged, actor)
-        committed_at_ms = now_ms()  # a duration on this machine, so the real clock, whatever the service's clock says
-        acknowledgements = self._deployer.apply(self.plan())
-        effective_s = _effective_s(acknowledgements, committed_at_ms)
-        with self._db.write() as tx:
-            store.record_switch_time(tx, name, revision.number, committed_at_ms, effective_s)
-        after = rollback_target([*revisions, revision])
-        return Switched(
-            endpoint=name,
-            revision=revision,
-            previous_version=current.version if current else 0,
-            target_after=after.version if after else 0,
-            changed=True,
-            proof=proof,
-            warnings=(*judged.decision.warnings, *(proof.warnings if proof else ()), *missed),
-            committed_at_ms=committed_at_ms,
-            effective_s=effective_s,
-            acknowledgements=acknowledgements,
-            not_restored=NOT_RESTORED if cause == "rollback" else (),
-        )
-
-    def _unchanged(self, revisions: list[Revision]) -> Switched:
-        acknowledgements = self.restore()
-        target = rollback_target(revisions)
-        return Switched(
-            endpoint=revisions[-1].endpoint,
-            revision=revisions[-1],
-            previous_version=revisions[-1].version,
-            target_after=target.version if target else 0,
-            changed=False,
-            proof=store.find_proof(self._db, revisions[-1].release_hash),
-            warnings=(),
-            committed_at_ms=now_ms(),
-            effective_s=0.0,
-            acknowledgements=acknowledgements,
-        )
-
-    def _decide(
-        self, name: str, target: ModelVersion | None, revisions: list[Revision], cause: Move, actor: Actor
-    ) -> Judged:
-        if target is None:
-            return Judged(Decision(allowed=True))
-        way_back = [step for step in trail(revisions) if step.version != target.version]
-        return self._judge.judge(
-            cause,
-            target,
-            where=name,
-            replaced=self._replaced(target.model, revisions),
-            first_deployment=all(step.version in (0, target.version) for step in revisions),
-            rollback_target=bool(way_back),
-            actor=actor,
-        )
-
-    def _replaced(self, model: str, revisions: list[Revision]) -> ModelVersion | None:
-        """What answers now; before anything does, what is in Production."""
-        if revisions and revisions[-1].version and revisions[-1].cause != WATCH:
-            return self._registry.get(model, revisions[-1].version)
-        versions = (each for each in self._registry.versions(model) if not is_watched_version(each))
-        live = [each for each in versions if each.stage == "Production"]
-        return live[-1] if live else None
-
-    def _prove(
-        self, name: str, target: ModelVersion | None, revisions: list[Revision], log: LogSettings
-    ) -> Proof | None:
-        if target is None:
-            return None
-        planned = PlannedEndpoint(
-            name=name,
-            revision=next_number(revisions),
-            live=PlannedRelease(
-                release_hash=target.release_hash,
-                version=target.version,
-                path=target.path,
-                placement=placement_after(store.native_crashes(self._db).get(target.release_hash, 0)),
+            traffic=divided if stays else Traffic(),
+            guards=guards,
+            newcomer=target,
+            own_env=own_env,
+            judged=self._switching.decide(
+                name, target, revisions, cause, actor, approved=answers_a_share, own_env=own_env
             ),
-            log=log,
+            rolled_back_from=current.version if current and cause == "rollback" else 0,
+            warnings=() if stays else ended_by_a_move(divided, target.version if target else 0),
         )
-        return self._deployer.prepare(planned)
-
-    def _commit(
-        self,
-        tx: Transaction,
-        revision: Revision,
-        current: Revision | None,
-        target: ModelVersion | None,
-        proof: Proof | None,
-        judged: Judged,
-        actor: Actor,
-    ) -> None:
-        model = target.model if target else self.get(revision.endpoint).model
-        store.add_endpoint(tx, revision.endpoint, model, revision.created_at_ms)
-        store.append_revision(tx, revision)
-        if proof:
-            store.record_proof(tx, proof, revision.created_at_ms)
-        for version in self._registry.versions(model):
-            left = version.stage == "Production" or bool(current and current.version == version.version)
-            if left and version.version != revision.version:
-                self._registry.set_stage(model, version.version, "Archived")
-        if target:
-            self._registry.set_stage(model, target.version, "Production")
-        if judged.approval:
-            self._governance.use_approval(judged.approval, used_for=f"{revision.cause} {revision.endpoint}")
-        self._governance.record(
-            action=revision.cause,
-            subject=f"endpoint:{revision.endpoint}",
-            actor=actor,
-            reason=revision.reason,
-            facts={
-                "revision": revision.number,
-                "version": revision.version,
-                "release": revision.release_hash,
-                "previous_version": current.version if current else 0,
-                "log": msgspec.to_builtins(revision.log),
-                "proof": f"{proof.reproduced_rows} of {proof.recorded_rows}" if proof else "",
-                "warnings": list(judged.decision.warnings),
-                "approved_by": judged.approval.actor if judged.approval else "",
-                "approval": judged.approval.id if judged.approval else "",
-            },
-        )
+        return self._switching.apply(name, change, revisions, actor=actor, reason=reason)
 
     def _endpoint(self, row: dict[str, Any]) -> Endpoint:
         revisions = store.revisions(self._db, row["name"])
+        since = live_since(revisions)
         return Endpoint(
             name=row["name"],
             model=row["model"],
             current=revisions[-1],
             previous=rollback_target(revisions),
             created_at_ms=row["created_at_ms"],
-        )
-
-    def _planned(self, name: str, revisions: list[Revision], crashes: dict[str, int]) -> PlannedEndpoint:
-        current = revisions[-1]
-        # Kept ready beside the live one: what a rollback brings back, else what was just left.
-        warm = rollback_target(revisions) or next(
-            (each for each in reversed(revisions) if each.version not in (0, current.version)), None
-        )
-        return PlannedEndpoint(
-            name=name,
-            revision=current.number,
-            live=self._of_revision(current, crashes),
-            warm=self._of_revision(warm, crashes) if warm else None,
-            log=current.log,
-            log_first=current.version != 0 and self._tier(current) != "low",
-        )
-
-    def _tier(self, revision: Revision) -> Tier:
-        return self._registry.get(self.get(revision.endpoint).model, revision.version).tier
-
-    def _of_revision(self, revision: Revision, crashes: dict[str, int]) -> PlannedRelease | None:
-        if revision.version == 0:
-            return None
-        model = store.find_endpoint(self._db, revision.endpoint)
-        version = self._registry.get(model["model"] if model else revision.endpoint, revision.version)
-        return self._planned_release(revision.release_hash, version, crashes)
-
-    def _planned_release(self, release_hash: str, version: ModelVersion, crashes: dict[str, int]) -> PlannedRelease:
-        placement: Placement = placement_after(crashes.get(release_hash, 0))
-        proof = store.find_proof(self._db, release_hash)
-        if placement == "auto" and proof is not None:
-            placement = proof.placement  # measured before: a restart need not find out again
-        return PlannedRelease(
-            release_hash=release_hash, version=version.version, path=version.path, placement=placement
+            live_since_ms=since.created_at_ms if since else 0,
         )
 
     def _no_endpoint(self, name: str) -> NotFound:
@@ -470,31 +404,3 @@ class Deployment:
             return NotFound(f"no endpoint {name!r}", hint=f"did you mean {near}? try: mlspine status {near}")
         listed = f"endpoints here: {', '.join(names)}" if names else "nothing is served from this workspace yet"
         return NotFound(f"no endpoint {name!r}", hint=f"{listed}; serve one with: mlspine serve {name}")
-
-
-NOT_RESTORED = (
-    "data already answered",
-    "labels and logs (kept as they are)",
-    "the machine's installed packages",
-)
-
-
-def _answered_here(revisions: list[Revision]) -> list[Revision]:
-    """The revisions this workspace answers or answered by; [] for an endpoint that is only watched."""
-    return [each for each in revisions if each.cause != WATCH]
-
-
-def _effective_s(acknowledgements: tuple[Acknowledgement, ...], committed_at_ms: int) -> float:
-    """Seconds from the commit to the last answer begun on the old release, over all processes; never negative."""
-    last = max((ack.last_old_begun_at_ms for ack in acknowledgements), default=0)
-    return max(0.0, (last - committed_at_ms) / 1000.0) if last else 0.0
-
-
-def _check_redaction(log: LogSettings, target: ModelVersion) -> None:
-    known = set(target.captured.get("columns", ())) or None
-    unknown = [name for name in log.redact if known is not None and name not in known]
-    if unknown:
-        raise Invalid(
-            f"cannot redact {', '.join(map(repr, unknown))}: no such column in {target.model}:{target.version}",
-            hint=f"columns: {', '.join(sorted(known or ()))}",
-        )

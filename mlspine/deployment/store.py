@@ -16,7 +16,7 @@ def endpoints(db: Database) -> list[Row]:
     return db.read("select name, model, created_at_ms from endpoint order by name")
 
 
-def find_endpoint(db: Database, name: str) -> Row | None:
+def find_endpoint(db: Database | Transaction, name: str) -> Row | None:
     rows = db.read("select name, model, created_at_ms from endpoint where name = :name", name=name)
     return rows[0] if rows else None
 
@@ -37,6 +37,12 @@ def revisions(db: Database, endpoint: str) -> list[Revision]:
     return [_revision(row) for row in rows]
 
 
+def last_number(tx: Transaction, endpoint: str) -> int:
+    """The number of an endpoint's newest revision, 0 before the first."""
+    rows = tx.read("select coalesce(max(number), 0) as n from revision where endpoint = :endpoint", endpoint=endpoint)
+    return int(rows[0]["n"])
+
+
 def plan_number(db: Database) -> int:
     """Grows with everything that changes a plan: revisions and counted crashes."""
     rows = db.read(
@@ -46,13 +52,13 @@ def plan_number(db: Database) -> int:
 
 
 def append_revision(tx: Transaction, revision: Revision) -> None:
-    values = msgspec.structs.asdict(revision)
+    values = msgspec.structs.asdict(revision) | {"own_env": int(revision.own_env)}
     for name in _DOCUMENTS:
         values[name] = msgspec.json.encode(getattr(revision, name)).decode()
     tx.execute(
-        "insert into revision (endpoint, number, version, release_hash, cause, log, traffic, guards,"
+        "insert into revision (endpoint, number, version, release_hash, cause, log, traffic, guards, own_env,"
         " created_at_ms, actor, reason, rolled_back_from) values (:endpoint, :number, :version, :release_hash, :cause,"
-        " :log, :traffic, :guards, :created_at_ms, :actor, :reason, :rolled_back_from)",
+        " :log, :traffic, :guards, :own_env, :created_at_ms, :actor, :reason, :rolled_back_from)",
         **values,
     )
 
@@ -107,4 +113,5 @@ def _revision(row: Row) -> Revision:
     told: dict[str, Any] = {
         name: msgspec.json.decode(row[name], type=kind) for name, kind in _DOCUMENTS.items() if row[name]
     }
+    told["own_env"] = bool(row["own_env"])
     return Revision(**{**{name: value for name, value in row.items() if name not in _DOCUMENTS}, **told})

@@ -23,6 +23,7 @@ from mlspine.stats.profile import Reference, decode
 
 ROLE = "requests"
 REFUSALS = "refusals"
+FORGOTTEN_S = 60.0
 
 
 class Requests:
@@ -37,12 +38,12 @@ class Requests:
         self._clock = clock
         self._judged: dict[str, int] = {}
         self._refusals: dict[tuple[str, str], RefusalWindow] = {}
-        self._refused: dict[str, Fault] = {}
+        self._refused: dict[str, dict[str, tuple[float, Fault]]] = {}  # by endpoint and process, when last seen
 
     def check(self, endpoint: str) -> None:
         """The flow of requests, and the ranges of those rows that drift has judged."""
         flow = self.flow(endpoint)
-        says = "" if endpoint in self._refused else flow.says  # refused ones do come
+        says = "" if self._refused.get(endpoint) else flow.says  # refused ones do come
         title, action = "requests do not come as usual", f"mlspine status {endpoint}"
         tell(self._monitoring, endpoint, ROLE, title, says, action=action, severity="WARNING")
         # Only rows that drift has spoken about: a fault then has one voice, whoever looks first.
@@ -71,12 +72,15 @@ class Requests:
         window = self._refusals.setdefault((endpoint, process), RefusalWindow())
         refused = {str(field): int(count) for field, count in counters.get("refused_fields", {}).items()}
         fault = window.add(at_s, int(counters["requests"]), refused)
-        if fault is None and endpoint not in self._refused:
+        before = self._refused.get(endpoint, {})
+        if fault is None and not before:
             return
-        self._refused.pop(endpoint, None)
+        # A process that is gone says nothing any more.
+        told = {name: each for name, each in before.items() if name != process and at_s - each[0] < FORGOTTEN_S}
         if fault is not None:
-            self._refused[endpoint] = fault
-        faults = [fault] if fault is not None else []
+            told[process] = (at_s, fault)
+        self._refused[endpoint] = told
+        faults = list({each.field: each for _, each in told.values()}.values())
         tell_faults(self._monitoring, endpoint, REFUSALS, faults, action=f"mlspine status {endpoint}")
 
     def problems(self, endpoint: str) -> list[str]:

@@ -7,8 +7,9 @@ from typing import Literal
 from mlspine.core.types import Decision, Struct, Tier
 
 # "restore" brings back what the store says already: judged like a way back, not like a new step. "move" points
-# Production or a gated alias at a version while no endpoint answers with that model.
-Action = Literal["serve", "promote", "rollback", "restore", "move"]
+# Production or a gated alias at a version while no endpoint answers with that model. "shadow" lets a release run
+# beside the one that answers.
+Action = Literal["serve", "promote", "rollback", "restore", "move", "shadow"]
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -42,8 +43,10 @@ def decide(action: Action, facts: Facts) -> Decision:
     owner, a refusal by the promotion gate or no comparison at all, no way back (a first deployment has none and
     hears nothing of it). Refused at tier high alone: what nobody else approved, and a comparison that could not be
     estimated. A rollback is refused only for what would keep the release from answering as it did: paperwork never
-    stands between an incident and the way back.
+    stands between an incident and the way back. A shadow answers nobody: it only has to be able to run.
     """
+    if action == "shadow":
+        return Decision(allowed=not _cannot_run(facts), refusals=tuple(_cannot_run(facts)), warnings=())
     way_back = action in ("rollback", "restore") or facts.came_back
     judged_gently = facts.tier == "low" or way_back
     refusals: list[str] = []

@@ -7,11 +7,11 @@ people's data and secrets and stay where they are. The ledger goes whole, since 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlspine.core.plan import Revision
+from mlspine.core.plan import Revision, Traffic
 from mlspine.ports import Database, Row, Transaction
 
 
@@ -62,9 +62,12 @@ def carry_release(path: Path, releases_dir: Path) -> None:
     shutil.copytree(path, releases_dir / path.name)
 
 
-def releases_of(revisions: Sequence[Revision]) -> tuple[str, ...]:
-    """Every release an endpoint has answered with, oldest first: what rollbacks may go back to."""
-    return tuple(dict.fromkeys(each.release_hash for each in revisions if each.release_hash))
+def releases_of(revisions: Sequence[Revision], hash_of: Callable[[int], str]) -> tuple[str, ...]:
+    """Every release an endpoint has answered with, oldest first, which is what rollbacks may go back to; then what
+    answers a share of its requests now, or is asked along. hash_of: the release of a version of its model."""
+    divided = revisions[-1].traffic if revisions else Traffic()
+    beside = [hash_of(version) for version in (divided.candidate, divided.shadow) if version]
+    return tuple(dict.fromkeys([*(each.release_hash for each in revisions if each.release_hash), *beside]))
 
 
 def _copy(source: Transaction, target: Transaction, carried: Carried, values: dict[str, Any]) -> None:

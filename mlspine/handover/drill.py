@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mlspine.core.types import Struct
 from mlspine.handover.runbook import Runbook, Step, Task
@@ -43,7 +43,7 @@ class Drilled(Struct, frozen=True, kw_only=True):
     """How a drill ended."""
 
     endpoint: str
-    task: Task
+    task: Task | Literal["restart"]
     passed: bool
     why: str
     lines: tuple[Line, ...]

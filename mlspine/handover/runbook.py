@@ -138,16 +138,18 @@ def _rollback(known: Known) -> Written:
     before = _find(known, target.version) if target else None
     step = _back(known, target.version if target else 0, "runbook: rollback")
     undo = (_forward(known), _ask(known, known.live))
-    return purpose, (_up(), step, _ask(known, before), _look(known, before)), undo
+    return purpose, (_up(), *_taken_back(known), step, _ask(known, before), _look(known, before)), undo
 
 
 def _fallback(known: Known) -> Written:
-    name = known.endpoint.name
+    name, rule = known.endpoint.name, known.endpoint.current.guards.answer
+    ruled = rule is not None
     purpose = (
-        f"For when no release of {name} can be trusted: callers get 503 with the reason instead of a wrong answer."
-        " No rule is declared to answer in its place."
+        f"For when no release of {name} can be trusted: callers get"
+        + (f" the declared rule, {rule}, instead." if ruled else " 503 with the reason instead of a wrong answer.")
+        + ("" if ruled else f" No rule is declared to answer in its place: mlspine guards {name} --answer VALUE")
     )
-    steps = [_up()]
+    steps = [_up(), *_taken_back(known), _try(known)]
     for left in range(known.steps_back - 1, -1, -1):
         steps.append(
             Step(
@@ -157,7 +159,7 @@ def _fallback(known: Known) -> Written:
                 otherwise=f"see where it stands: mlspine status {name}",
             )
         )
-    steps.append(_ask(known, None))
+    steps.append(_ask_rule(known) if ruled else _ask(known, None))
     undo = (_forward(known), _ask(known, known.live)) if known.live else (_forward(known),)
     return purpose, tuple(steps), undo
 
@@ -242,6 +244,20 @@ def _up() -> Step:
     )
 
 
+def _taken_back(known: Known) -> tuple[Step, ...]:
+    """Where a candidate answers a share of the requests, a rollback would take that back first."""
+    name, candidate = known.endpoint.name, known.endpoint.current.traffic.candidate
+    if not candidate:
+        return ()
+    step = Step(
+        command=f"mlspine split {name} --off",
+        does=f"takes version {candidate} back, which answers a share of the requests",
+        prints="answers everything",
+        otherwise=f"see who answers: mlspine split {name}",
+    )
+    return (step,)
+
+
 def _ask(known: Known, version: ModelVersion | None) -> Step:
     """A request with a recorded row; the answer names the release that gave it."""
     name = known.endpoint.name
@@ -254,6 +270,27 @@ def _ask(known: Known, version: ModelVersion | None) -> Step:
         does="answers 200, and the header names the release",
         prints=f"mlspine-release: {version.release_hash}",
         otherwise=f"see what is wrong: mlspine status {name}",
+    )
+
+
+def _ask_rule(known: Known) -> Step:
+    return Step(
+        command=_ask(known, None).command,
+        does="answers by the declared rule, and says so",
+        prints="mlspine-path: rule",
+        otherwise=f"see who would answer: mlspine guards {known.endpoint.name} --try",
+    )
+
+
+def _try(known: Known) -> Step:
+    """Who stands behind the live release, each asked; the last is always that nobody does."""
+    name, before = known.endpoint.name, known.endpoint.previous
+    stands_in = before is not None and known.endpoint.current.guards.fallback == "previous"
+    return Step(
+        command=f"mlspine guards {name} --try",
+        does="asks each with recorded rows: who answers by itself when the live release fails, before anybody acts",
+        prints=f"fallback: version {before.version}: answered" if stands_in and before else "cannot-answer:",
+        otherwise="a release that stands in and does not answer is no help: roll back to one that does",
     )
 
 

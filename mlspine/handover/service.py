@@ -20,6 +20,7 @@ from mlspine.handover import card as cards
 from mlspine.handover.card import Card
 from mlspine.handover.drill import DRILL, Drilled
 from mlspine.handover.runbook import Known, Runbook, Task, write_runbook
+from mlspine.handover.trying import Tried, try_paths
 from mlspine.monitoring.service import Monitoring
 from mlspine.ports import Database
 from mlspine.predictions.service import Predictions
@@ -88,6 +89,19 @@ class Handover:
             at_ms=self._clock(),
         )
         return write_runbook(task, known)
+
+    @public("operate")
+    def try_paths(self, name: str) -> list[Tried]:
+        """Who answers for endpoint `name` if its release does not, each asked with recorded rows; nothing changes."""
+        endpoint = self._deployment.get(name)
+        current, before = endpoint.current.version, endpoint.previous
+        live = self._registry.get(endpoint.model, current) if current else None
+        if live is not None:
+            require_model(live)
+        previous = self._registry.get(endpoint.model, before.version) if before else None
+        served = [each.version for each in self._deployment.revisions(name) if each.version]
+        rows_of = live or self._registry.get(endpoint.model, served[-1])
+        return list(try_paths(endpoint, live, previous, rows_of=rows_of, ask=self._deployment.ask))
 
     @public("administer")  # the figures are the caller's own: whoever reports them is believed
     def record_drill(self, drilled: Drilled, *, actor: Actor) -> Evidence:

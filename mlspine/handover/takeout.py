@@ -207,6 +207,7 @@ def _segments(db: Database, blobs: Path, target: Path) -> list[Part]:
     holds = {
         "log": "answered requests: inputs and answers",
         "outcomes": "answers without inputs, kept until labels come",
+        "shadow": "what a shadow would have answered, never sent",
         "labels": "true outcomes",
     }
     return [Part(path=f"{kind}/{name}/", rows=count, holds=holds[kind]) for (kind, name), count in rows.items()]

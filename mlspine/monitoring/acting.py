@@ -57,12 +57,18 @@ class Acting:
         cause = switching_alert(self._monitoring.alerts(endpoint.name), endpoint)
         if cause is None or not self._deployer.observe():
             return False
-        why_not = self._why_not(endpoint)
+        candidate = endpoint.current.traffic.candidate
+        why_not = "" if candidate else self._why_not(endpoint)
         if why_not:
             self._ask(endpoint, cause, why_not)
             return False
-        assert endpoint.previous is not None
-        left, back = endpoint.current.version, endpoint.previous.version
+        if candidate:  # the smaller step, and the likelier cause
+            told = f"took version {candidate} back by itself: version {endpoint.current.version} answers everything"
+            again = f"mlspine split {endpoint.name}:VERSION SHARE; if it goes on: mlspine rollback {endpoint.name}"
+        else:
+            assert endpoint.previous is not None
+            told = f"went back from version {endpoint.current.version} to {endpoint.previous.version} by itself"
+            again = f"mlspine promote {endpoint.name} VERSION"
         reason = f"{cause.cause}: {cause.why}"
         try:
             self._deployment.rollback(endpoint.name, actor=SYSTEM, reason=reason)
@@ -72,15 +78,15 @@ class Acting:
             )
             # Loading a release that does not load takes seconds: not again every few of them.
             self._failed[endpoint.name] = endpoint.current.number, exc.message
-            self._ask(endpoint, cause, self._why_not(endpoint))
+            self._ask(endpoint, cause, self._why_not(endpoint) or exc.message)
             return False
         self._monitoring.raise_alert(
             endpoint.name,
             cause=FALLBACK,
             severity="CRITICAL",
-            title=f"{endpoint.name}: went back from version {left} to {back} by itself",
+            title=f"{endpoint.name}: {told}",
             why=reason,
-            action=f"mlspine ledger; once it is mended: mlspine promote {endpoint.name} VERSION",
+            action=f"mlspine ledger; once it is mended: {again}",
         )
         return True
 
@@ -108,7 +114,7 @@ class Acting:
         standing = next((each for each in self._monitoring.alerts(endpoint.name) if each.cause == FALLBACK), None)
         if (
             standing is not None
-            and not went_back_itself(endpoint)
+            and not (endpoint.current.rolled_back_from and _by_itself(endpoint))
             and endpoint.current.created_at_ms > standing.opened_at_ms
         ):
             self._monitoring.clear_alert(endpoint.name, FALLBACK)
@@ -118,8 +124,9 @@ def switching_alert(alerts: Sequence[Alert], endpoint: Endpoint) -> Alert | None
     """The open CRITICAL about the answers of what is live now, None when there is none.
 
     One that opened before the live revision speaks of the release that was left; one that somebody has taken on is
-    theirs to decide.
+    theirs to decide. One from while a candidate answered as well speaks of the two of them, until that is taken back.
     """
+    since = endpoint.current.created_at_ms if endpoint.current.rolled_back_from else endpoint.live_since_ms
     return next(
         (
             alert
@@ -127,7 +134,7 @@ def switching_alert(alerts: Sequence[Alert], endpoint: Endpoint) -> Alert | None
             if alert.severity == "CRITICAL"
             and not alert.acknowledged_by
             and alert.cause.partition(":")[0].partition("@")[0] in MAY_SWITCH
-            and alert.opened_at_ms >= endpoint.current.created_at_ms
+            and alert.opened_at_ms >= since
         ),
         None,
     )
@@ -135,4 +142,8 @@ def switching_alert(alerts: Sequence[Alert], endpoint: Endpoint) -> Alert | None
 
 def went_back_itself(endpoint: Endpoint) -> bool:
     """Whether what is live is there because mlspine went back, and nobody has decided anything since."""
-    return endpoint.current.cause == "rollback" and endpoint.current.actor == signature(SYSTEM)
+    return endpoint.current.cause == "rollback" and _by_itself(endpoint)
+
+
+def _by_itself(endpoint: Endpoint) -> bool:
+    return endpoint.current.actor == signature(SYSTEM)

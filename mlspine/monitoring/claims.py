@@ -22,6 +22,7 @@ from mlspine.core.types import (
     PerformanceReport,
     Struct,
 )
+from mlspine.deployment.dividing import told
 from mlspine.monitoring.exercised import HOLDS_DAYS, Exercised, days_ago, is_old
 
 State = Literal["green", "amber", "red", "waiting"]
@@ -37,7 +38,7 @@ class Claim(Struct, frozen=True, kw_only=True):
 
 
 class Speed(Struct, frozen=True, kw_only=True):
-    """Answers since the serving process started."""
+    """Answers since the serving processes started; of several processes the slowest one's quantiles."""
 
     requests: int = 0
     failures: int = 0
@@ -68,6 +69,7 @@ class EndpointStatus(Struct, frozen=True, kw_only=True):
     drifted: tuple[str, ...]
     alerts: tuple[Alert, ...]
     next_step: str
+    traffic: str = ""  # who else answers or is asked along; "" when the live version answers everything
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -133,6 +135,7 @@ def answer(facts: Facts) -> EndpointStatus:
         drifted=_drifted(facts.report),
         alerts=facts.alerts,
         next_step=_next_step(facts, quality),
+        traffic=told(facts.endpoint.current.traffic),
     )
 
 

@@ -9,6 +9,7 @@ from mlspine.monitoring.rules import P99
 DASHBOARD_FILE = "mlspine-dashboard.json"
 SCHEMA_VERSION = 39
 WIDTH = 24
+LEGEND = "{{instance}} {{process}}"  # of what every process tells of itself
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _SEVERITIES = {"0": "none", "1": "info", "2": "warning", "3": "critical"}
 _STEPS = [
@@ -96,10 +97,8 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (Query(P99, "{{endpoint}}"), Query("mlspine_latency_target_seconds", "target {{endpoint}}")),
             unit="s",
         ),
-        Panel(
-            "CPU", (Query("rate(process_cpu_seconds_total{job='mlspine'}[5m])", "{{instance}}"),), unit="percentunit"
-        ),
-        Panel("Memory", (Query("process_resident_memory_bytes{job='mlspine'}", "{{instance}}"),), unit="bytes"),
+        Panel("CPU", (Query("rate(process_cpu_seconds_total{job='mlspine'}[5m])", LEGEND),), unit="percentunit"),
+        Panel("Memory", (Query("process_resident_memory_bytes{job='mlspine'}", LEGEND),), unit="bytes"),
     ),
     "Data": (
         Panel(
@@ -113,7 +112,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             severities=True,
         ),
         Panel("Rows recorded", (Query("mlspine_log_rows{endpoint=~'$endpoint'}", "{{endpoint}}"),)),
-        Panel("Rows lost", (Query("increase(mlspine_log_dropped_rows_total[1h])", "{{instance}}"),)),
+        Panel("Rows lost", (Query("increase(mlspine_log_dropped_rows_total[1h])", LEGEND),)),
     ),
     "Quality": (
         Panel(

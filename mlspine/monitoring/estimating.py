@@ -121,7 +121,7 @@ class Estimating:
             now_ms=self._clock(),
         )
         known = self.known(endpoint, period)
-        for release_hash in sorted({each.release_hash for each in self._predictions.counters(endpoint)}):
+        for release_hash in sorted({each.release_hash for each in self._predictions.counters(endpoint)} - {""}):
             own = {(each.from_at_ms, each.metric): each for each in known if each.release_hash == release_hash}
             found = self._estimate_release(summary, release_hash, period, own, as_of_ms)
             fresh = [each for each in found if is_news(own.get((each.from_at_ms, each.metric)), each)]

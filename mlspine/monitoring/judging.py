@@ -51,7 +51,11 @@ class MonitorState(Struct, frozen=True, kw_only=True):
 
 
 class Judging:
-    """Windows of every release in the log. Call `check` from one thread at a time."""
+    """Windows of every release in the log. Call `check` from one thread at a time.
+
+    beside_of: the releases that answer only a part of an endpoint's requests. Their windows are judged and reported;
+    alarms, and what windows may spend of the budget, are about what is live.
+    """
 
     def __init__(
         self,
@@ -61,12 +65,14 @@ class Judging:
         yardsticks: Yardsticks,
         clock: Callable[[], int],
         config: MonitoringConfig,
+        beside_of: Callable[[str], frozenset[str]] = lambda endpoint: frozenset(),
     ) -> None:
         self._db = db
         self._predictions = predictions
         self._yardsticks = yardsticks
         self._clock = clock
         self._config = config
+        self._beside_of = beside_of
         self._seen: dict[str, tuple[int, ...]] = {}
 
     def check(self, endpoint: str, *, force: bool) -> list[DriftReport]:
@@ -109,15 +115,21 @@ class Judging:
         )
 
     def newest_release(self, summary: LogSummary) -> str:
-        """The release of the newest hour of event time, "" before any row."""
+        """The release of the newest hour of event time, of those that are or were live; "" before any row."""
+        beside = self._beside_of(summary.endpoint)
         since = summary.last_event_at_ms // HOUR_MS * HOUR_MS
-        hours = self._predictions.sub_windows(summary.endpoint, from_at_ms=since)
-        return max(hours, key=lambda hour: (hour.start_at_ms, hour.rows)).release_hash if hours else ""
+        newest = self._predictions.sub_windows(summary.endpoint, from_at_ms=since)
+        hours = [(hour.start_at_ms, hour.rows, hour.release_hash) for hour in newest]
+        if all(of in beside or not of for _, _, of in hours):
+            every = self._predictions.hourly_rows(summary.endpoint)
+            hours = [(start, rows, of) for of, start, rows in every]
+        return max((each for each in hours if each[2] and each[2] not in beside), default=(0, 0, ""))[2]
 
     # ------------------------------------------------------------ inside
 
     def _releases(self, endpoint: str) -> list[str]:
-        return sorted({each.release_hash for each in self._predictions.counters(endpoint)})
+        # What a declared rule answered has no release, and nothing to be judged by.
+        return sorted({each.release_hash for each in self._predictions.counters(endpoint)} - {""})
 
     def _due(self, endpoint: str, release_hash: str, closed_at_ms: int, force: bool) -> list[tuple[SubWindow, ...]]:
         mark = store.judged_until(self._db, endpoint, release_hash)
@@ -143,12 +155,14 @@ class Judging:
 
     def _judge(self, endpoint: str, release_hash: str, window: Sequence[SubWindow]) -> DriftReport:
         report = self._report(endpoint, release_hash, window)
+        beside = self._beside_of(endpoint)
         with self._db.write() as tx:
             store.add_report(tx, report)
             for hour in window:
                 store.mark_judged(tx, endpoint, release_hash, start_at_ms=hour.start_at_ms, rows=hour.rows)
             standing = store.open_alerts(tx, endpoint)
-            for alert in after_drift(report, standing, now_ms=self._clock(), new_id=uuid7):
+            changed = after_drift(report, standing, now_ms=self._clock(), new_id=uuid7)
+            for alert in () if release_hash in beside else changed:
                 store.save_alert(tx, alert)
         return report
 
@@ -176,7 +190,8 @@ class Judging:
 
     def _alpha(self, endpoint: str, span: Span) -> float:
         """What this window may spend of the workspace's budget, going by 30 days of event time before it."""
-        spans = store.judged_spans(self._db, from_at_ms=span.to_at_ms - PERIOD_MS, to_at_ms=span.to_at_ms)
+        since = span.to_at_ms - PERIOD_MS
+        spans = store.judged_spans(self._db, from_at_ms=since, to_at_ms=span.to_at_ms, but=self._beside_of)
         spans.setdefault(endpoint, []).append(span)
         expected = expected_windows(spans.values(), until_at_ms=span.to_at_ms)
         return alpha_for(budget_per_30_days=self._config.budget_per_30_days, expected=expected)

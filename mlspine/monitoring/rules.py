@@ -121,7 +121,10 @@ def _down(job: str) -> Rule:
 
 
 def _errors(error_rate: float) -> list[Rule]:
-    good, bad = (f'mlspine_requests_total{{endpoint="churn",code="{code}"}}' for code in (200, 500))
+    good, bad = (
+        f'mlspine_requests_total{{endpoint="churn",code="{code}",process="{process}"}}'
+        for code, process in ((200, "inference-0"), (500, "inference-1"))
+    )
     shared: dict[str, Any] = {
         "expr": f"{_FAILING} > {error_rate:g} and {_ENOUGH}",
         "summary": "{{ $labels.endpoint }}: answers fail",
@@ -221,7 +224,7 @@ def _broken() -> Rule:
 
 
 def _dropped() -> Rule:
-    series = 'mlspine_log_dropped_rows_total{instance="a"}'
+    series = 'mlspine_log_dropped_rows_total{instance="a",process="inference-0"}'
     return Rule(
         name="MlspineLogDropped",
         expr="increase(mlspine_log_dropped_rows_total[15m]) > 0",
@@ -229,7 +232,7 @@ def _dropped() -> Rule:
         severity="critical",
         summary="answered rows are missing from the log at {{ $labels.instance }}",
         description="They could not be written. Free disk space, then: mlspine status",
-        labels={"instance": "a"},
+        labels={"instance": "a", "process": "inference-0"},
         fires={series: "0x5 10x20"},
         quiet={series: "7x20"},
         at_s=600,

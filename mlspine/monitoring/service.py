@@ -69,13 +69,16 @@ class Monitoring:
         label_delay_days: float = LogConfig().label_delay_days,
         owner_of: Callable[[str], str] = lambda endpoint: "",
         root: Path | None = None,
+        beside_of: Callable[[str], frozenset[str]] = lambda endpoint: frozenset(),
     ) -> None:
         config = config or MonitoringConfig()
         yardsticks = Yardsticks(registry)
         self._db = db
         self._predictions = predictions
         self._clock = clock
-        self._judging = Judging(db=db, predictions=predictions, yardsticks=yardsticks, clock=clock, config=config)
+        self._judging = Judging(
+            db=db, predictions=predictions, yardsticks=yardsticks, clock=clock, config=config, beside_of=beside_of
+        )
         self._measuring = Measuring(
             db=db,
             predictions=predictions,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+
+import msgspec
 
 from mlspine.core.config import Config
 from mlspine.core.errors import NotFound
 from mlspine.core.ids import now_ms
+from mlspine.core.observed import counted
 from mlspine.core.plan import Endpoint, ProcessState
 from mlspine.core.public import public
 from mlspine.core.types import Alert, Evidence, FeedState, Struct
@@ -137,8 +139,8 @@ def _told(facts: Facts) -> EndpointStatus:
 def _speed(endpoint: str, processes: tuple[ProcessState, ...]) -> Speed | None:
     if not processes:
         return None
-    counters: dict[str, Any] = processes[0].endpoints.get(endpoint, {})
-    return Speed(**{field: counters[field] for field in Speed.__struct_fields__ if field in counters})
+    told = counted(processes, endpoint)
+    return Speed(**msgspec.structs.asdict(told)) if told else Speed()
 
 
 def _delivered(alerts: list[Alert]) -> int:

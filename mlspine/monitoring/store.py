@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -68,17 +68,21 @@ def find_report(db: Database, endpoint: str, *, at_ms: int, release_hash: str) -
     return msgspec.json.decode(rows[0]["document"], type=DriftReport) if rows else None
 
 
-def judged_spans(db: Database, *, from_at_ms: int, to_at_ms: int) -> dict[str, list[Span]]:
-    """The windows judged within a stretch of event time, by endpoint, oldest first."""
+def judged_spans(
+    db: Database, *, from_at_ms: int, to_at_ms: int, but: Callable[[str], Collection[str]] = lambda endpoint: ()
+) -> dict[str, list[Span]]:
+    """The windows judged within a stretch of event time, by endpoint, oldest first; but: releases left out."""
     rows = db.read(
-        "select endpoint, from_at_ms, to_at_ms from drift_report"
+        "select endpoint, release_hash, from_at_ms, to_at_ms from drift_report"
         " where to_at_ms > :from_at_ms and to_at_ms <= :to_at_ms order by to_at_ms",
         from_at_ms=from_at_ms,
         to_at_ms=to_at_ms,
     )
+    left_out = {endpoint: but(endpoint) for endpoint in {row["endpoint"] for row in rows}}
     spans: dict[str, list[Span]] = {}
     for row in rows:
-        spans.setdefault(row["endpoint"], []).append(Span(row["from_at_ms"], row["to_at_ms"]))
+        if row["release_hash"] not in left_out[row["endpoint"]]:
+            spans.setdefault(row["endpoint"], []).append(Span(row["from_at_ms"], row["to_at_ms"]))
     return spans
 
 

@@ -18,7 +18,7 @@ from mlspine.predictions.reach import joined, keyed, reach
 from mlspine.predictions.store import Kind, Segment
 
 DRAFT_SUFFIX = ".draft"
-KINDS: tuple[Kind, ...] = ("log", "outcomes", "labels")
+KINDS: tuple[Kind, ...] = ("log", "outcomes", "labels", "shadow")
 
 
 class Archive:
@@ -136,8 +136,9 @@ class Archive:
 
 
 def add_rows(archive: Archive, rows: segment.Rows) -> list[Segment]:
-    """Both files of some answered rows: wide and narrow."""
-    tables: dict[Kind, Columns] = {"log": rows.log(), "outcomes": rows.outcomes()}
+    """Both files of some answered rows, wide and narrow; of a shadow's the one of its own kind."""
+    answered: dict[Kind, Columns] = {"log": rows.log(), "outcomes": rows.outcomes()}
+    tables: dict[Kind, Columns] = {"shadow": rows.outcomes()} if rows.role == "shadow" else answered
     return [
         archive.add(
             kind,

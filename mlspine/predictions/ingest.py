@@ -40,11 +40,15 @@ _REFERENCES_KEPT = 32
 
 
 class Ingested(Struct, frozen=True, kw_only=True):
-    """What one call of `ingest` brought in. damaged_bytes: spool that could not be read any more."""
+    """What one call of `ingest` brought in: answers, and what shadows would have answered.
+
+    damaged_bytes: spool that could not be read any more.
+    """
 
     rows: int = 0
     segments: int = 0
     damaged_bytes: int = 0
+    shadow_rows: int = 0
 
 
 class Recorded(Struct, frozen=True, kw_only=True):
@@ -126,13 +130,14 @@ class Ingest:
 
     def run(self) -> Ingested:
         """Read every spool file to its end; returns what came in. Cheap when there is nothing."""
-        rows = segments = damaged = 0
+        rows = shadow_rows = segments = damaged = 0
         while (chunk := self._collect()) is not None:
             segments += self._take(chunk)
-            rows += sum(batch.rows for batch in chunk.batches)
+            shadow_rows += sum(batch.rows for batch in chunk.batches if batch.path == "shadow")
+            rows += sum(batch.rows for batch in chunk.batches if batch.path != "shadow")
             damaged += sum(chunk.damaged.values())
         self._remove_finished()
-        return Ingested(rows=rows, segments=segments, damaged_bytes=damaged)
+        return Ingested(rows=rows, segments=segments, damaged_bytes=damaged, shadow_rows=shadow_rows)
 
     def record(self, foreign: Sequence[Foreign], *, also: Callable[[Transaction], None]) -> Recorded:
         """Bring rows in that come by no spool; those known by their ids are left out. also: is written with them,
@@ -212,6 +217,11 @@ class Ingest:
         return sum(len(change.segments) for change in changes)
 
     def _change(self, rows: Rows, earlier: list[_Change]) -> _Change:
+        if rows.role == "shadow":
+            # Nobody was answered by it, so nothing is counted; rows that got lost are told of with any batch.
+            segments = add_rows(self._archive, rows) if rows.size else []
+            lost = Logged(endpoint=rows.endpoint, release_hash="", dropped_rows=rows.dropped_rows)
+            return _Change(segments, [], lost, _Outputs(None), None)
         references = self._references(rows.release_hash)
         inputs = references.inputs if references else None
         outputs = self._outputs(rows, references, earlier) if references else _Outputs(None)
@@ -279,6 +289,8 @@ class Ingest:
     # ------------------------------------------------------------ references
 
     def _references(self, release_hash: str) -> ReleaseReferences | None:
+        if not release_hash:
+            return None  # answered by the declared rule: no model's outputs, and no baseline to count inputs on
         try:
             return self._references_of(release_hash)
         except MlspineError as exc:

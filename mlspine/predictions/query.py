@@ -1,4 +1,4 @@
-"""SQL over the log of one endpoint: views `log`, `outcomes`, `labels` and `labelled`, and nothing else."""
+"""SQL over the log of one endpoint: views `log`, `outcomes`, `labels`, `labelled` and `shadow`; nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlspine.ports import BlobStore, Database
 from mlspine.predictions import segment, store
 from mlspine.predictions.store import Kind
 
-VIEWS = ("log", "outcomes", "labels", "labelled")
+VIEWS = ("log", "outcomes", "labels", "labelled", "shadow")
 MAX_RESULT_ROWS = 1_000_000
 _SHOWN_COLUMNS = 60
 
@@ -69,6 +69,7 @@ def _views(scans: dict[Kind, str]) -> dict[str, str]:
         "log": f"select * from {scans['log']}",
         "outcomes": f"select * from {scans['outcomes']}",
         "labels": f"select {shown} from {scans['labels']}",
+        "shadow": f"select * from {scans['shadow']}",
         "labelled": segment.newest_labels(scans["outcomes"], scans["labels"]),
     }
 

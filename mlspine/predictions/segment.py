@@ -1,11 +1,13 @@
 """Parquet segments: their columns, how they are written, compacted and kept, and how labels join predictions.
 
-Wide request rows (`log/`), narrow outcome rows (`outcomes/`) and labels (`labels/`), one endpoint per folder:
+Wide request rows (`log/`), narrow outcome rows (`outcomes/`), labels (`labels/`) and what a shadow would have
+answered (`shadow/`), one endpoint per folder:
 
     log       _id _row _event_time _received_at _key _release _version _revision _path _caller _latency_s
               _prediction _score, then the model's inputs under their own names
     outcomes  _id _row _key _event_time _received_at _release _version _prediction _score
     labels    _id _row _key label label_number label_time timed received_at seq source all_matches
+    shadow    as outcomes, with the shadow's release and version; ids and rows are those of the answers in the log
 
 Times are timestamps in UTC. Everything goes through DuckDB; neither pandas nor pyarrow is needed.
 """
@@ -16,8 +18,9 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 
 from mlspine.core.ids import uuid7
@@ -73,14 +76,22 @@ COLUMNS_OF: dict[Kind, dict[str, str]] = {
     "log": LOG_COLUMNS,
     "outcomes": OUTCOME_COLUMNS,
     "labels": LABEL_COLUMNS,
+    "shadow": OUTCOME_COLUMNS,
 }
+
+# Who gave the rows of a batch: a release that callers were answered by, the declared rule, or a shadow.
+Role = Literal["release", "rule", "shadow"]
+_ROLES: dict[str, Role] = {"rule": "rule", "shadow": "shadow"}  # by the path of the batch
 
 
 # ---------------------------------------------------------------- from batches to columns
 
 
 class Rows(NamedTuple):
-    """Rows of one endpoint, release and set of inputs, as they were answered. All arrays have one length."""
+    """Rows of one endpoint, release and set of inputs, as they were answered. All arrays have one length.
+
+    What the declared rule answered is nobody's prediction: release "" and version 0.
+    """
 
     endpoint: str
     release_hash: str
@@ -89,6 +100,7 @@ class Rows(NamedTuple):
     event_at_ms: Array
     received_at_ms: Array
     dropped_rows: int = 0
+    role: Role = "release"
 
     @property
     def size(self) -> int:
@@ -120,13 +132,26 @@ class Rows(NamedTuple):
 
 
 def rows_of(batches: Sequence[Batch]) -> list[Rows]:
-    """Batches as rows, one `Rows` per endpoint, release and set of logged inputs, in the order of arrival."""
+    """Batches as rows, one `Rows` per endpoint, release, role and set of logged inputs, in the order of arrival."""
     groups: dict[tuple[Any, ...], list[Batch]] = {}
-    for batch in batches:
+    for given in batches:
+        batch = _by_role(given)
         layout = tuple((column.name, column.kind, column.width) for column in batch.inputs)
-        key = (batch.endpoint, batch.release_hash, layout, batch.prediction.kind)
+        key = (batch.endpoint, batch.release_hash, _role(batch), layout, batch.prediction.kind)
         groups.setdefault(key, []).append(batch)
     return [_rows(group) for group in groups.values()]
+
+
+def _role(batch: Batch) -> Role:
+    return _ROLES.get(batch.path, "release")
+
+
+def _by_role(batch: Batch) -> Batch:
+    """The batch with what is kept of its role: of a shadow no inputs, of a rule no release."""
+    role = _role(batch)
+    if role == "shadow":
+        return msgspec.structs.replace(batch, inputs=[])
+    return msgspec.structs.replace(batch, release_hash="", version=0) if role == "rule" else batch
 
 
 def input_names(inputs: Iterable[str]) -> dict[str, str]:
@@ -171,7 +196,7 @@ def _rows(batches: list[Batch]) -> Rows:
     decoded = [decode_columns(batch.inputs) for batch in batches]
     inputs = {name: np.concatenate([columns[name] for columns in decoded]) for name in decoded[0]}
     dropped = sum(batch.dropped_rows for batch in batches)
-    return Rows(first.endpoint, first.release_hash, meta, inputs, events, received, dropped)
+    return Rows(first.endpoint, first.release_hash, meta, inputs, events, received, dropped, _role(first))
 
 
 def _event_times(batches: list[Batch], received: Array, rows_per_batch: Array) -> Array:

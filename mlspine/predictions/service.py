@@ -26,6 +26,7 @@ from mlspine.predictions.known import DAY_MS, drop_known_before, filling_until, 
 from mlspine.predictions.labelling import Labelling
 from mlspine.predictions.query import QueryResult
 from mlspine.predictions.spool import scrub, spool_files
+from mlspine.predictions.staging import Staged, staged
 from mlspine.predictions.upkeep import Tidied
 from mlspine.predictions.windows import ReleaseReferences
 from mlspine.stats.profile import Reference, decode_reference
@@ -44,7 +45,8 @@ class Learned(Struct, frozen=True, kw_only=True, eq=False):
 
 
 class ForgetReceipt(Struct, frozen=True, kw_only=True):
-    """What was removed about one subject, named by a digest only. rows: logged requests' rows."""
+    """What was removed about one subject, named by a digest only. rows: logged requests' rows; shadow_rows: what
+    shadows would have answered."""
 
     key_digest: str
     rows: int
@@ -52,6 +54,7 @@ class ForgetReceipt(Struct, frozen=True, kw_only=True):
     labels: int
     endpoints: tuple[str, ...]
     files: int
+    shadow_rows: int = 0
 
 
 class Predictions:
@@ -214,11 +217,19 @@ class Predictions:
 
     @public("read")
     def query(self, endpoint: str, sql: str) -> QueryResult:
-        """One SELECT over the views log, outcomes, labels and labelled of an endpoint; times are UTC.
+        """One SELECT over the views log, outcomes, labels, labelled and shadow of an endpoint; times are UTC.
 
         Raises Invalid with DuckDB's own words and the columns there are.
         """
         return self._reading(partial(query.run, self._db, self._blobs, endpoint, sql))
+
+    @contextlib.contextmanager
+    def staged(self, endpoint: str, select: str, *, order: str) -> Iterator[Staged]:
+        """The rows of one SELECT over the views of `query`, to be read a part at a time, in the order of these SQL
+        expressions. They are those of the moment this begins."""
+        with contextlib.ExitStack() as stack:
+            begin = partial(staged, self._db, self._blobs, endpoint, select, order=order)
+            yield self._reading(lambda: stack.enter_context(begin()))
 
     # ------------------------------------------------------------ labels
 
@@ -338,7 +349,7 @@ class Predictions:
 
     @public("administer")
     def forget(self, key: str, *, actor: Actor) -> ForgetReceipt:
-        """Remove every logged row, outcome and label of the subject `key`, at every endpoint, for good.
+        """Remove all that is logged of the subject `key` (rows, outcomes, labels, what shadows made of them), for good.
 
         Rewrites the files that hold them, overwrites the spool, and writes the ledger line "forget" with a
         digest of the key and the counts, all but the last deletions in one transaction. Profiles keep their
@@ -410,4 +421,5 @@ def _forget_receipt(digest: str, removed: Mapping[str, upkeep.Removed]) -> Forge
         labels=sum(each.label_rows for each in removed.values()),
         endpoints=tuple(name for name, each in removed.items() if each.old),
         files=sum(len(each.old) for each in removed.values()),
+        shadow_rows=sum(each.shadow_rows for each in removed.values()),
     )

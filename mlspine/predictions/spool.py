@@ -59,6 +59,8 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     of the requests: inputs, prediction, score (raw float64, or empty where the model gives none), event_at_ms
     (or empty: the time of receipt), keys (or empty). dropped_rows: answered before these and never written.
     first_rows: per request the number of its first row here (or empty: 0), where its rows are told in parts.
+    path: which way the answers took: "live", "candidate", "fallback", by the declared "rule"; or "shadow", which was
+    no answer to anybody.
     """
 
     endpoint: str

@@ -10,7 +10,7 @@ import msgspec
 from mlspine.core.types import Struct, SubWindow
 from mlspine.ports import Database, Param, Row, Transaction
 
-Kind = Literal["log", "outcomes", "labels"]
+Kind = Literal["log", "outcomes", "labels", "shadow"]
 
 
 class Segment(Struct, frozen=True, kw_only=True):
@@ -140,10 +140,10 @@ def segments(
 
 
 def event_spans(db: Database, endpoint: str) -> dict[str, tuple[int, int]]:
-    """Event times from (included) to (excluded) of the predictions there are, per release."""
+    """Event times from (included) to (excluded) of the predictions there are, per release; none of a rule's."""
     rows = db.read(
         "select release_hash, min(first_event_at_ms) as first, max(last_event_at_ms) + 1 as last from segment"
-        " where endpoint = :endpoint and kind = 'outcomes' group by release_hash",
+        " where endpoint = :endpoint and kind = 'outcomes' and release_hash <> '' group by release_hash",
         endpoint=endpoint,
     )
     return {row["release_hash"]: (row["first"], row["last"]) for row in rows}

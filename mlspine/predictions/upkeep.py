@@ -34,6 +34,7 @@ class Removed(Struct, frozen=True, kw_only=True):
     log_rows: int = 0
     outcome_rows: int = 0
     label_rows: int = 0
+    shadow_rows: int = 0
     old: tuple[Segment, ...] = ()
     new: tuple[Segment, ...] = ()
 
@@ -88,9 +89,10 @@ def drop_old_profiles(db: Database) -> int:
 
 
 def rewrite_without(db: Database, archive: Archive, endpoint: str, key: str) -> Removed:
-    """New files without the rows of a subject, for the caller to commit: its requests, outcomes and labels.
+    """New files without the rows of a subject, for the caller to commit: its requests, outcomes and labels, and what
+    a shadow made of them.
 
-    A label given by id goes with the prediction it is of.
+    A label given by id goes with the prediction it is of; so does a shadow's answer.
     """
     held = {kind: store.segments(db, endpoint=endpoint, kind=kind) for kind in segment.COLUMNS_OF}
     connection = archive.connection
@@ -101,7 +103,8 @@ def rewrite_without(db: Database, archive: Archive, endpoint: str, key: str) -> 
         connection.execute(f"insert into forgotten select _id, _row from {scan} where _key = {subject}")
     mine = f"coalesce(_key = {subject}, false)"
     of_mine = "coalesce((_id, coalesce(_row, 0)) in (select (_id, _row) from forgotten), false)"
-    conditions: dict[Kind, str] = {"log": mine, "outcomes": mine, "labels": f"({mine} or {of_mine})"}
+    either = f"({mine} or {of_mine})"
+    conditions: dict[Kind, str] = {"log": mine, "outcomes": mine, "labels": either, "shadow": either}
     rows: dict[Kind, int] = {}
     old: list[Segment] = []
     new: list[Segment] = []
@@ -122,6 +125,7 @@ def rewrite_without(db: Database, archive: Archive, endpoint: str, key: str) -> 
         log_rows=rows["log"],
         outcome_rows=rows["outcomes"],
         label_rows=rows["labels"],
+        shadow_rows=rows["shadow"],
         old=tuple(old),
         new=tuple(new),
     )
@@ -143,7 +147,7 @@ def commit_removed(tx: Transaction, removed: Removed) -> None:
 
 def _count_anew(tx: Transaction, gone: Sequence[Segment]) -> None:
     """What labels come to is not known any more where predictions or labels went away."""
-    for endpoint in sorted({each.endpoint for each in gone if each.kind != "log"}):
+    for endpoint in sorted({each.endpoint for each in gone if each.kind in ("outcomes", "labels")}):
         store.drop_label_state(tx, endpoint)
 
 

@@ -195,7 +195,7 @@ def _folds(flavor: Flavor, labels: Array, at_ms: Array | None, keys: Array | Non
 
 
 def _blank(model: Any) -> Any:
-    kind = type(model).__name__
+    kind = "model in ONNX" if isinstance(model, bytes) else type(model).__name__
     if not (hasattr(model, "fit") and hasattr(model, "get_params")):
         raise CannotRefitError(f"a {kind} cannot be cloned and refitted")
     from sklearn.base import clone

@@ -1,7 +1,7 @@
-"""Models from files: pickles, MLflow model directories, releases, native LightGBM text.
+"""Models from files: pickles, MLflow model directories, releases, LightGBM text, XGBoost binaries, ONNX.
 
-A pickle may run code when it is loaded, so nothing is opened until somebody vouches for the file. A native
-LightGBM text file holds data alone and needs no trust.
+A pickle may run code when it is loaded, so nothing is opened until somebody vouches for the file. The files of LightGBM
+and XGBoost and ONNX graphs hold data alone and need no trust.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ from mlspine.core.errors import Denied, Invalid, MissingExtra
 from mlspine.core.ids import digest_bytes, digest_file, digest_json
 from mlspine.data.tables import check_file, load_table, split_target
 from mlspine.registry import pickling
+from mlspine.registry.onnx_model import OnnxSession
 from mlspine.registry.release import load_model, load_transform, read_release
 
 __all__ = ["ModelFile", "load_model_file", "load_table", "split_target"]
 
 PICKLES = (".joblib", ".pkl", ".pickle", ".cloudpickle")
 NATIVE = (".txt", ".lgb", ".lgbm")
+XGBOOST = (".ubj", ".xgb", ".bst")
+ONNX = ".onnx"
 _LATER = {
-    ".onnx": "ONNX",
     ".pt": "PyTorch",
     ".pth": "PyTorch",
-    ".ubj": "XGBoost",
-    ".xgb": "XGBoost",
-    ".bst": "XGBoost",
     ".safetensors": "PyTorch",
     ".keras": "Keras",
     ".h5": "Keras",
@@ -65,8 +64,12 @@ def load_model_file(path: str | Path, *, trust: bool = False) -> ModelFile:
         )
     if suffix in NATIVE:
         return ModelFile(_native_booster(path), None, str(path), digest_file(path))
+    if suffix in XGBOOST:
+        return ModelFile(_xgboost_booster(path), None, str(path), digest_file(path))
+    if suffix == ONNX:
+        return _onnx(path)
     if suffix not in PICKLES:
-        supported = ", ".join((*PICKLES, *NATIVE))
+        supported = ", ".join((*PICKLES, *NATIVE, *XGBOOST, ONNX))
         raise Invalid(
             f"{path.name} is no model file this version reads",
             hint=f"supported: {supported}, or an MLflow model directory",
@@ -115,6 +118,27 @@ def _native_booster(path: Path) -> Any:
     import lightgbm
 
     return lightgbm.Booster(model_file=str(path))
+
+
+def _xgboost_booster(path: Path) -> Any:
+    if not importlib.util.find_spec("xgboost"):
+        raise MissingExtra(f"{path.name} needs XGBoost", hint="pip install xgboost")
+    import xgboost
+
+    booster = xgboost.Booster()
+    try:
+        booster.load_model(path)
+    except xgboost.core.XGBoostError as exc:
+        raise Invalid(
+            f"{path.name} is not an XGBoost model", hint="write one with: booster.save_model('model.ubj')"
+        ) from exc
+    return booster
+
+
+def _onnx(path: Path) -> ModelFile:
+    data = path.read_bytes()
+    OnnxSession(data)  # so that a damaged file is told of here
+    return ModelFile(data, None, str(path), digest_bytes(data))
 
 
 # ---------------------------------------------------------------- directories

@@ -24,6 +24,7 @@ from mlspine.registry.fitted_rows import input_digests
 from mlspine.registry.flavors import Flavor, Outputs, Predictor, ask, identify, score_of, single_threaded
 from mlspine.registry.importance import influence
 from mlspine.registry.nulls import with_accepted_nulls
+from mlspine.registry.onnx_model import onnx_bytes
 from mlspine.registry.pickling import Pickled
 from mlspine.registry.recipe import Written, write_recipe
 from mlspine.registry.release import (
@@ -173,7 +174,7 @@ def _opened(
     if isinstance(model, str | Path):
         model = load_model_file(model, trust=trust)
     if not isinstance(model, ModelFile):
-        return model, transform, origin, ""
+        return onnx_bytes(model), transform, origin, ""
     if model.transform is not None and transform is not None:
         raise Invalid(f"{model.origin} brings a transform of its own", hint="leave out transform=")
     return model.model, transform or model.transform, origin or model.origin, model.digest
@@ -358,7 +359,8 @@ def _store(answering: Answering, table: Table) -> _Stored:
 def _lock(table: Table, stored: _Stored, earlier: dict[str, str] | None) -> dict[str, str]:
     modules = stored.model.modules | (stored.transform.modules if stored.transform else frozenset())
     library = {"pandas": "pandas", "polars": "polars", "arrow": "pyarrow"}.get(table.inputs.container)
-    needed = modules | ({library} if library else set())
+    runtime = {"onnxruntime"} if isinstance(stored.model.copy, bytes) else set()  # an ONNX model names no module
+    needed = modules | runtime | ({library} if library else set())
     return pickling.environment_lock(needed) if earlier is None else pickling.environment_like(earlier, needed)
 
 

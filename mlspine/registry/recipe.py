@@ -94,15 +94,17 @@ def booster_rounds(booster: Any) -> int:
 
 
 def can_refit(model: Any) -> bool:
-    """Whether the model itself says how it is fitted again."""
-    return type(model).__name__ == "Booster" or (hasattr(model, "fit") and hasattr(model, "get_params"))
+    """Whether the model itself says how it is fitted again. A native XGBoost booster keeps no parameters."""
+    if type(model).__name__ == "Booster":
+        return type(model).__module__.startswith("lightgbm")
+    return hasattr(model, "fit") and hasattr(model, "get_params")
 
 
 # ---------------------------------------------------------------- inside
 
 
 def _of_model(model: Any, transform: str) -> Written:
-    name = type(model).__name__
+    name = "model in ONNX" if isinstance(model, bytes) else type(model).__name__
     if not can_refit(model):
         return Written(Recipe(kind="none"), name=name)
     if name == "Booster":

@@ -28,6 +28,7 @@ class ReleaseModel:
         self._inputs = facts["signature"]["inputs"]
         self._classes = facts["signature"]["classes"]
         self._method = facts["settings"]["method"]
+        self._flavor = facts["settings"]["flavor"]
         self._model = _unpickle(path / "model.pkl")
         self._transform = _unpickle(path / "transform.pkl") if facts["transform"] else None
 
@@ -45,8 +46,10 @@ class ReleaseModel:
 
         if self._method == "proba":
             shares = np.asarray(self._model.predict_proba(rows))
-        elif self._method == "booster" and self._classes:
-            shares = np.asarray(self._model.predict(rows))
+        elif self._method in ("booster", "tensor", "onnx"):
+            shares = self._numbers(rows)
+            if not self._classes:
+                return shares.reshape(-1).astype(float)
         else:
             return np.asarray(self._model.predict(rows)).reshape(-1)
         if shares.ndim == 2 and shares.shape[1] == 1:
@@ -54,6 +57,32 @@ class ReleaseModel:
         if shares.ndim == 1:
             shares = np.column_stack([1.0 - shares, shares])
         return np.array(self._classes)[shares.argmax(axis=1)]
+
+    def _numbers(self, rows: Any) -> Any:
+        """What a model gives that says nothing of classes: a booster, a PyTorch module, or the bytes of an ONNX one."""
+        import numpy as np
+
+        if self._method == "booster":
+            ask = self._model.inplace_predict if self._flavor == "xgboost" else self._model.predict
+            return np.asarray(ask(rows))
+        if self._method == "tensor":
+            import torch
+
+            with torch.inference_mode():
+                return self._model(torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))).cpu().numpy()
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(self._model, providers=["CPUExecutionProvider"])
+        kinds: dict[str, Any] = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+        kinds |= {"tensor(int32)": np.int32, "tensor(bool)": np.bool_, "tensor(string)": object}
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        if len(inputs) == 1:
+            given = {inputs[0].name: np.ascontiguousarray(rows, dtype=kinds[inputs[0].type])}
+        else:
+            given = {each.name: np.asarray(rows[each.name]).astype(kinds[each.type]).reshape(-1, 1) for each in inputs}
+        numbers = [each.name for each in outputs if each.type in ("tensor(float)", "tensor(double)")]
+        wanted = [name for name in numbers if "prob" in name.lower()] or numbers
+        return session.run(wanted[:1], given)[0]
 
 
 def restore(data: Any, inputs: dict[str, Any]) -> Any:

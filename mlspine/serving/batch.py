@@ -262,8 +262,14 @@ def _answers(calls: Sequence[Call], scorer: _Scorer) -> Columns:
 
 
 def _keys(calls: Sequence[Call], column: str) -> list[object]:
-    values: list[object] = [value for call in calls for value in call.columns[column].tolist()]
+    values: list[object] = [value for call in calls for value in _columns(call)[column].tolist()]
     return [None if value is None or value != value else value for value in values]
+
+
+def _columns(call: Call) -> Columns:
+    if not isinstance(call.rows, dict):
+        raise TypeError("a table is scored by columns")
+    return call.rows
 
 
 def _stacked(parts: Sequence[Array]) -> Array:

@@ -7,18 +7,26 @@ import re
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from mlspine.core.types import Columns
 from mlspine.registry.flavors import Outputs
+
+T = TypeVar("T")
 
 LATENCY_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _PLACE = re.compile(r"\A(?:rows\[\d+\]\.|columns\.)|\[\d+\]\Z")
+SETTLE_CALLS = 256  # model calls put by before they are counted
 RECENT = 4096  # latencies kept for the quantiles of `observe`; a power of two
+
+
+class Timed(Protocol):
+    """A request that was answered."""
+
+    latency_s: float
 
 
 class Histogram:
@@ -35,6 +43,12 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def add_all(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+        """Many values at once."""
+        found = np.bincount(np.searchsorted(self.bounds, values), minlength=len(self.counts)).tolist()
+        self.counts = [had + more for had, more in zip(self.counts, found, strict=True)]
+        self.total += float(values.sum())
+
 
 class Meter:
     """Counters of one endpoint, over all its revisions since the process started."""
@@ -45,9 +59,27 @@ class Meter:
         self.call_rows = Histogram(ROWS_BOUNDS)
         self.rows = 0
         self.unanswerable = 0  # of the 503s, those of an endpoint rolled back to nothing
+        self.paths: dict[str, int] = {}  # requests by who answered
+        self.shed = 0  # requests refused because more came than can be answered in time
+        self.rules: dict[str, int] = {}  # rows that an output rule caught, by its kind
         self.refused_fields: dict[str, int] = {}  # requests refused for what they held, by column at fault
         self._recent = array("d", bytes(8 * RECENT))
         self._seen = 0
+        self._unsettled: list[Sequence[Timed]] = []  # requests answered with 200 and not yet counted
+
+    def took(self, requests: Sequence[Timed], path: str = "live") -> None:
+        """One model call answered these requests with 200. They are counted later, many at once: that is cheaper."""
+        self.paths[path] = self.paths.get(path, 0) + len(requests)
+        self._unsettled.append(requests)
+        if len(self._unsettled) >= SETTLE_CALLS:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count what `took` put by."""
+        calls, self._unsettled = self._unsettled, []
+        seconds = np.array([request.latency_s for requests in calls for request in requests], dtype=np.float64)
+        if len(seconds):
+            self.answered_all(200, seconds)
 
     def answered(self, code: int, seconds: float) -> None:
         """One request was answered with this status code after so long."""
@@ -55,6 +87,15 @@ class Meter:
         self.latency.add(seconds)
         self._recent[self._seen & (RECENT - 1)] = seconds
         self._seen += 1
+
+    def answered_all(self, code: int, seconds: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+        """Many requests were answered with this status code, each after so long; oldest first."""
+        self.codes[code] = self.codes.get(code, 0) + len(seconds)
+        self.latency.add_all(seconds)
+        for each in seconds[-RECENT:].tolist():
+            self._recent[self._seen & (RECENT - 1)] = each
+            self._seen += 1
+        self._seen += max(0, len(seconds) - RECENT)
 
     def refused(self, problems: Iterable[str], names: Collection[str]) -> None:
         """One request was refused; `problems` name columns by their paths, of which only `names` are counted."""
@@ -68,6 +109,7 @@ class Meter:
 
     def quantiles_s(self) -> tuple[float, float, float]:
         """P50, P95 and P99 of the last RECENT requests, zeros before the first."""
+        self.settle()
         count = min(self._seen, RECENT)
         if count == 0:
             return 0.0, 0.0, 0.0
@@ -83,6 +125,9 @@ class Meter:
             "refused": sum(count for code, count in self.codes.items() if 400 <= code < 500),
             "refused_fields": dict(self.refused_fields),
             "codes": {str(code): count for code, count in sorted(self.codes.items())},
+            "paths": dict(self.paths),
+            "shed": self.shed,
+            "rules": dict(self.rules),
             "rows": self.rows,
             "model_calls": sum(self.call_rows.counts),
             "p50_s": p50,
@@ -106,14 +151,14 @@ class Spending:
         self.requests += requests
         self.rows += rows
 
-    def around(self, predict: Callable[[Columns], Outputs]) -> Callable[[Columns], Outputs]:
+    def around(self, predict: Callable[[T], Outputs]) -> Callable[[T], Outputs]:
         """The same call, timed. By the wall: reading a thread's CPU time is a system call, this is none."""
         now = time.perf_counter
 
-        def timed(columns: Columns) -> Outputs:
+        def timed(rows: T) -> Outputs:
             began = now()
             try:
-                return predict(columns)
+                return predict(rows)
             finally:
                 self.calls_s += now() - began
 
@@ -146,10 +191,27 @@ def render(
     """
     lines: list[str] = []
     ordered = sorted(meters.items())
+    for _, meter in ordered:
+        meter.settle()
     _head(lines, "mlspine_requests_total", "counter", "Requests answered, by endpoint and status code.")
     for name, meter in ordered:
         for code, count in sorted(meter.codes.items()):
             lines.append(f"mlspine_requests_total{_labels(endpoint=name, code=str(code))} {count}")
+    _head(lines, "mlspine_answers_total", "counter", "Requests by who answered: live, candidate, fallback, rule.")
+    for name, meter in ordered:
+        for path, count in sorted(meter.paths.items()):
+            lines.append(f"mlspine_answers_total{_labels(endpoint=name, path=path)} {count}")
+    _head(lines, "mlspine_fallback_total", "counter", "Requests that the release asked for did not answer.")
+    for name, meter in ordered:
+        for path in ("fallback", "rule", "cannot-answer"):
+            count = meter.paths.get(path, 0)
+            lines.append(f"mlspine_fallback_total{_labels(endpoint=name, path=path)} {count}")
+    _head(lines, "mlspine_shed_total", "counter", "Requests refused because more came than could be answered in time.")
+    lines += [f"mlspine_shed_total{_labels(endpoint=name)} {meter.shed}" for name, meter in ordered]
+    _head(lines, "mlspine_output_rule_total", "counter", "Rows whose answer an output rule caught.")
+    for name, meter in ordered:
+        for kind, count in sorted(meter.rules.items()):
+            lines.append(f"mlspine_output_rule_total{_labels(endpoint=name, kind=kind)} {count}")
     _head(lines, "mlspine_request_duration_seconds", "histogram", "Time from request read to answer ready.")
     for name, meter in ordered:
         _histogram(lines, "mlspine_request_duration_seconds", name, meter.latency)

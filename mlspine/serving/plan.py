@@ -6,13 +6,15 @@ import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from mlspine.core.errors import Corrupt
 from mlspine.core.plan import Plan
-from mlspine.core.types import Columns
 from mlspine.registry.flavors import Outputs
+
+T = TypeVar("T")
 
 MARK_BYTES = 64
 _NOTHING = bytes(MARK_BYTES)
@@ -60,14 +62,14 @@ class InLoopMark:
             self._map = mmap.mmap(file.fileno(), MARK_BYTES)
         os.chmod(path, 0o600)
 
-    def around(self, predict: Callable[[Columns], Outputs], release_hash: str) -> Callable[[Columns], Outputs]:
+    def around(self, predict: Callable[[T], Outputs], release_hash: str) -> Callable[[T], Outputs]:
         """The same prediction with the mark set while it runs."""
         mark, running = self._map, release_hash.encode().ljust(MARK_BYTES, b"\0")[:MARK_BYTES]
 
-        def marked(columns: Columns) -> Outputs:
+        def marked(rows: T) -> Outputs:
             mark[:] = running
             try:
-                return predict(columns)
+                return predict(rows)
             finally:
                 mark[:] = _NOTHING
 

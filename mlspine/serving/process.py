@@ -29,15 +29,30 @@ POLL_EVERY_S = 1.0
 LOCK_TIMEOUT_S = 20.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 STEADY_S = 60.0  # control alive for this long: the next restart does not wait
+_INFERENCE = b"mlspine.web.inference"
+DEPUTY_AFTER_S = 10.0  # of several inference processes the first restarts control; the others after so long
 
 
 class Commands:
-    """Answers control over the command socket: prepare, apply, ask, flush, observe, stop."""
+    """Answers control over the command socket: prepare, apply, ask, flush, observe, metrics, retire, stop.
 
-    def __init__(self, serving: Serving, recorder: Recorder, stop: Callable[[], None]) -> None:
+    A plan is acknowledged once requests are `opened` to. retire: leave while other processes stay, without losing a
+    caller. stop: end at once, with all in flight answered.
+    """
+
+    def __init__(
+        self,
+        serving: Serving,
+        recorder: Recorder,
+        stop: Callable[[], None],
+        retire: Callable[[], None],
+        opened: asyncio.Event,
+    ) -> None:
+        self._opened = opened
         self._serving = serving
         self._recorder = recorder
         self._stop = stop
+        self._retire = retire
         self._server: asyncio.Server | None = None
         self._path: Path | None = None
 
@@ -76,7 +91,9 @@ class Commands:
             case "prepare":
                 return await self._serving.prepare(_argument(command, "endpoint", PlannedEndpoint))
             case "apply":
-                return await self._serving.apply(_argument(command, "plan", Plan))
+                acknowledged = await self._serving.apply(_argument(command, "plan", Plan))
+                await self._opened.wait()
+                return acknowledged
             case "ask":
                 return await self._serving.ask(
                     _argument(command, "release", str), _argument(command, "rows", list[dict[str, Any]])
@@ -85,10 +102,17 @@ class Commands:
                 return await self._recorder.flush()
             case "observe":
                 return await self._serving.observe()
+            case "metrics":
+                return self._serving.metrics()
+            case "retire":
+                asyncio.get_running_loop().call_soon(self._retire)
+                return None
             case "stop":
                 asyncio.get_running_loop().call_soon(self._stop)
                 return None
-        raise Invalid(f"no command {op!r}", hint="commands are prepare, apply, ask, flush, observe, stop")
+        raise Invalid(
+            f"no command {op!r}", hint="commands are prepare, apply, ask, flush, observe, metrics, retire, stop"
+        )
 
 
 class PlanWatch:
@@ -111,7 +135,10 @@ class PlanWatch:
 
 
 class ControlKeeper:
-    """Starts the control process again when nobody holds its lock, waiting longer after each failure."""
+    """Starts the control process again when nobody holds its lock, waiting longer after each failure.
+
+    deputy: whether another inference process does so first; then this one waits DEPUTY_AFTER_S.
+    """
 
     def __init__(
         self,
@@ -120,9 +147,12 @@ class ControlKeeper:
         *,
         start: Callable[[Sequence[str], Path], subprocess.Popen[bytes]] | None = None,
         timer: Callable[[], float] = time.monotonic,
+        deputy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._run = run
         self._argv = argv
+        self._deputy = deputy
+        self._gone_since: float | None = None
         self._start = start or start_detached
         self._timer = timer
         self._child: subprocess.Popen[bytes] | None = None
@@ -143,10 +173,12 @@ class ControlKeeper:
             self._child.poll()  # so that a dead one does not stay a zombie
         argv = self._argv()
         if not argv or (self._run / "stopping").exists() or self._is_held():
+            self._gone_since = None
             if now - self._started_at > STEADY_S:
                 self._pause_s = FIRST_PAUSE_S
             return False
-        if now < self._not_before:
+        self._gone_since = now if self._gone_since is None else self._gone_since
+        if now < self._not_before or (now - self._gone_since < DEPUTY_AFTER_S and self._deputy()):
             return False
         self._not_before = now + self._pause_s
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
@@ -179,14 +211,7 @@ class ControlKeeper:
     def _claims_to_live(self) -> bool:
         if self._child is not None and self._child.returncode is None:
             return True
-        try:
-            said = msgspec.json.decode((self._run / "control.json").read_bytes(), type=dict[str, Any])
-            pid = int(said["pid"])
-            os.kill(pid, 0)
-            command = Path(f"/proc/{pid}/cmdline")
-            return not command.parent.exists() or b"mlspine.web.control" in command.read_bytes()
-        except (OSError, ValueError, KeyError, msgspec.DecodeError):
-            return False
+        return _lives(self._run / "control.json", b"mlspine.web.control")
 
 
 def start_detached(argv: Sequence[str], run: Path) -> subprocess.Popen[bytes]:
@@ -231,6 +256,38 @@ def write_pid_file(run: Path, process: str) -> Path:
         file.write(msgspec.json.encode({"pid": os.getpid(), "started_at_ms": now_ms()}))
     draft.replace(path)
     return path
+
+
+def others(run: Path, process: str) -> list[str]:
+    """The names of the other inference processes of this workspace that live, in the order of their indices."""
+    files = [file for file in run.glob("inference-*.json") if index_of(file.stem) >= 0 and file.stem != process]
+    return [file.stem for file in sorted(files, key=lambda file: index_of(file.stem)) if _lives(file, _INFERENCE)]
+
+
+def is_deputy(run: Path, process: str) -> bool:
+    """Whether a process with a lower index lives: what one of them does for all is its task first."""
+    return any(index_of(other) < index_of(process) for other in others(run, process))
+
+
+def index_of(process: str) -> int:
+    """The index in a process's name, -1 for what is no such name.
+
+    >>> index_of("inference-3"), index_of("control")
+    (3, -1)
+    """
+    index = process.rpartition("-")[2]
+    return int(index) if index.isdecimal() else -1
+
+
+def _lives(file: Path, word: bytes) -> bool:
+    """Whether the process that wrote this pid file lives, told by a word of its command line."""
+    try:
+        pid = int(msgspec.json.decode(file.read_bytes(), type=dict[str, Any])["pid"])
+        os.kill(pid, 0)
+        command = Path(f"/proc/{pid}/cmdline")
+        return not command.parent.exists() or word in command.read_bytes()
+    except (OSError, ValueError, KeyError, TypeError, msgspec.DecodeError):
+        return False
 
 
 async def cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -18,7 +18,8 @@ from mlspine.core.columns import concat
 from mlspine.core.plan import LogSettings
 from mlspine.core.types import Columns
 from mlspine.predictions.spool import Batch, SpoolWriter, encode_column, encode_columns
-from mlspine.serving.batcher import Answered, Request
+from mlspine.registry.flavors import Array
+from mlspine.serving.batcher import Answered, Request, Rows
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class Source(NamedTuple):
     key_column: str
     log: LogSettings
     log_first: bool = False
+    path: str = "live"
+    unfold: Callable[[Array], Columns] | None = None  # the matrix a model was given, as columns
 
 
 class Call(NamedTuple):
@@ -48,7 +51,7 @@ class Call(NamedTuple):
 
     source: Source
     requests: Sequence[Request]
-    columns: Columns
+    rows: Rows
     answered: Answered
 
 
@@ -84,14 +87,14 @@ class Recorder:
 
     # ------------------------------------------------------------ on the answering path
 
-    def recording(self, source: Source) -> Callable[[Sequence[Request], Columns, Answered], None]:
+    def recording(self, source: Source) -> Callable[[Sequence[Request], Rows, Answered], None]:
         """The function that takes note of this source's model calls."""
         if not source.log.enabled:
-            return lambda requests, columns, answered: None
+            return lambda requests, rows, answered: None
         calls = self._calls
 
-        def record(requests: Sequence[Request], columns: Columns, answered: Answered) -> None:
-            calls.append(Call(source, requests, columns, answered))
+        def record(requests: Sequence[Request], rows: Rows, answered: Answered) -> None:
+            calls.append(Call(source, requests, rows, answered))
 
         return record
 
@@ -218,7 +221,7 @@ def make_batch(calls: Sequence[Call]) -> Batch:
     requests = [request for call in calls for request in call.requests]
     keep = [name for name in source.columns if name not in source.log.redact]
     logged = [name for name in (source.time_column, source.key_column) if name and name not in source.log.redact]
-    columns = concat([{name: call.columns[name] for name in {*keep, *logged}} for call in calls])
+    columns = _columns(calls, {*keep, *logged})
     counts = [request.table.size for request in requests]
     scores = [call.answered.score for call in calls if call.answered.score is not None]
     prediction = np.concatenate([call.answered.outputs.prediction for call in calls])
@@ -236,7 +239,22 @@ def make_batch(calls: Sequence[Call]) -> Batch:
         score=np.concatenate(scores).astype("<f8").tobytes() if len(scores) == len(calls) else b"",
         event_at_ms=_event_times(requests, columns.get(source.time_column)),
         keys=_keys(requests, columns.get(source.key_column)),
+        path=source.path,
     )
+
+
+def _columns(calls: Sequence[Call], names: Collection[str]) -> Columns:
+    """What the calls were given, under one another."""
+    unfold = calls[0].source.unfold
+    matrices = [call.rows for call in calls if isinstance(call.rows, np.ndarray)]
+    if unfold is not None and len(matrices) == len(calls):
+        return {name: values for name, values in unfold(np.concatenate(matrices)).items() if name in names}
+    tables = [call.rows if isinstance(call.rows, dict) else (unfold or _refuse)(call.rows) for call in calls]
+    return concat([{name: table[name] for name in names} for table in tables])
+
+
+def _refuse(rows: Array) -> Columns:
+    raise ValueError("a matrix was recorded by a source that cannot unfold it")
 
 
 def _event_times(requests: Sequence[Request], column: np.ndarray[Any, Any] | None) -> list[int]:

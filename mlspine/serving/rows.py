@@ -6,10 +6,10 @@ value, either to accept what JSON spells loosely (3.0 for a whole number) or to 
 
 from __future__ import annotations
 
-import functools
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,11 +17,14 @@ import numpy as np
 from mlspine.core.columns import parse_array
 from mlspine.core.errors import Invalid, closest
 from mlspine.core.types import Columns, Field, Schema
+from mlspine.serving.column_arrays import Array, array_of, checked_array, matrix_columns
+from mlspine.serving.field_types import Row, converter, group, row_types
 
-Row = tuple[Any, ...]
+__all__ = ["MAX_PROBLEMS", "Row", "RowCodec", "Table", "expected", "parse_json", "shown"]
+
 MAX_PROBLEMS = 20
-_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-_UNSPELLABLE = frozenset({'"', "\\", *map(chr, range(32))})
+_astuple = msgspec.structs.astuple
+_FAILURES = (msgspec.ValidationError, ValueError, TypeError, OverflowError, Invalid)
 _EXPECTED = {
     "float": "a number",
     "int": "a whole number",
@@ -29,16 +32,16 @@ _EXPECTED = {
     "text": "a text",
     "datetime": "an ISO 8601 time",
 }
-_PYTHON: dict[str, Any] = {"float": float, "int": _Int64, "bool": bool, "text": str}
-_SCALAR = str | int | float | bool
 
 
-class Table(NamedTuple):
-    """The rows of one request: as tuples in the codec's own order, or already as columns."""
+class Table(msgspec.Struct, frozen=True, gc=False):
+    """The rows of one request: as tuples in the codec's own order, already as columns, or, where all columns are
+    floats and there are no others, as one float64 matrix with columns in schema order."""
 
     size: int
     rows: list[Row] | None = None
     columns: Columns | None = None
+    matrix: Array | None = None
 
 
 class RowCodec:
@@ -47,16 +50,17 @@ class RowCodec:
     def __init__(self, schema: Schema, *, also: Iterable[Field] = ()) -> None:
         self.schema = schema
         self.also = tuple(each for each in also if each.name not in schema.names)
-        floats = [each for each in schema.fields if _group(each) == "float"]
-        ints = [each for each in schema.fields if _group(each) == "int"]
-        others = [each for each in schema.fields if _group(each) == "other"]
-        self._fields = (*floats, *ints, *others, *self.also)
+        grouped = {kind: [each for each in schema.fields if group(each) == kind] for kind in ("float", "int", "other")}
+        self._fields = (*grouped["float"], *grouped["int"], *grouped["other"], *self.also)
         self._required = len(schema.fields)
         self._order = (*schema.names, *(each.name for each in self.also))
-        self._floats, self._ints = len(floats), len(ints)
-        self._converters = [_converter(each) for each in self._fields]
+        self._floats, self._ints = len(grouped["float"]), len(grouped["int"])
+        self._converters = [converter(each) for each in self._fields]
         self._datetimes = [i for i, each in enumerate(self._fields) if each.type == "datetime"]
-        self._body, self._list = self._decoders()
+        self._bare = not self.also and all(each.type == "float" for each in schema.fields)
+        self._never_null = [i for i, each in enumerate(schema.fields) if not each.nullable]
+        self._own_order = _picker([schema.names.index(each.name) for each in self._fields[: self._required]])
+        self._types = row_types(self._fields, self._required, schema.fields)
 
     # ------------------------------------------------------------ JSON in
 
@@ -65,19 +69,42 @@ class RowCodec:
 
         Raises Invalid listing every problem with its path.
         """
-        if self._body is not None and self._list is not None:
+        types = self._types
+        if types is not None:
             try:
-                structs = self._list.decode(body) if body[:1] == b"[" else self._body.decode(body).rows
+                if body[:1] == b"[":
+                    given, structs = None, types.list.decode(body)
+                else:
+                    given = types.body.decode(body)
+                    structs = given.rows
                 if structs:
-                    return self._table(list(map(msgspec.structs.astuple, structs)))
+                    rows = list(map(_astuple, structs))
+                    return self._table(rows) if self._datetimes else Table(len(rows), rows)
+                if given is not None and given.columns:
+                    return self._from_lists(_astuple(given.columns))
+                if given is not None and structs is msgspec.UNSET:
+                    return self._table([_astuple(types.one.decode(body))])
             except (msgspec.DecodeError, ValueError, RecursionError, Invalid):
                 pass  # read again below, to accept or to explain
+            try:
+                tuples = types.tuples.decode(body) if body[:1] == b"[" else types.tuple_body.decode(body).rows
+                return self._from_tuples(tuples)
+            except (msgspec.DecodeError, ValueError, RecursionError, Invalid):
+                pass
         return self._decode_slowly(parse_json(body))
 
     def read_rows(self, rows: Sequence[Any], *, at: str = "rows") -> Table:
         """Rows that are already Python objects: dicts by column, or lists in column order."""
         if not rows:
             raise Invalid("the request holds no rows", hint=self._hint())
+        if self._types is not None:
+            try:
+                if type(rows[0]) is list:
+                    return self._from_tuples(msgspec.convert(rows, self._types.tuple_list))
+                structs = msgspec.convert(rows, self._types.row_list)
+                return self._table(list(map(_astuple, structs)))
+            except _FAILURES:
+                pass  # read again below, to accept or to explain
         problems: list[str] = []
         tuples = [self._read_row(row, f"{at}[{i}]", problems) for i, row in enumerate(rows)]
         if problems:
@@ -85,7 +112,7 @@ class RowCodec:
         return Table(len(tuples), rows=tuples)
 
     def read_columns(self, columns: Mapping[str, Any]) -> Table:
-        """Columns of JSON values, all of one length."""
+        """Columns of JSON values or numpy arrays, all of one length."""
         problems = self._missing(columns, "columns")
         arrays: Columns = {}
         for field in self.schema.fields:
@@ -103,8 +130,37 @@ class RowCodec:
         if count == 0:
             raise Invalid("the request holds no rows", hint=self._hint())
         for field in self.also:
-            arrays.setdefault(field.name, _array(field, [None] * count))
+            arrays.setdefault(field.name, array_of(field, [None] * count))
         return Table(count, columns=arrays)
+
+    def read_matrix(self, matrix: Array) -> Table:
+        """Rows of numbers (n, columns in schema order) as they came over a wire, checked; the array is copied.
+
+        Raises Invalid for another width, no rows, and values that a column cannot hold.
+        """
+        if matrix.shape[1] != self._required:
+            raise Invalid(
+                f"the matrix has {matrix.shape[1]} columns, the model takes {self._required}",
+                hint=f"in this order: {self._listed()}",
+            )
+        if not len(matrix):
+            raise Invalid("the request holds no rows", hint=self._hint())
+        if self._bare:
+            numbers = np.array(matrix, dtype=np.float64, order="C")
+            nulls = np.isnan(numbers)
+            if not nulls.any() or not nulls[:, self._never_null].any():
+                return Table(len(numbers), matrix=numbers)
+        return self.read_columns(dict(zip(self.schema.names, matrix_columns(matrix, self.schema.fields), strict=True)))
+
+    def first(self, table: Table, name: str) -> Any:
+        """The first row's value of a column as a Python value; None where the rows do not bring it."""
+        if table.rows is not None:
+            at = next((i for i, field in enumerate(self._fields) if field.name == name), None)
+            return None if at is None or not table.rows else table.rows[0][at]
+        if table.matrix is not None:
+            return table.matrix[0, self._order.index(name)].item() if name in self._order else None
+        values = (table.columns or {}).get(name)
+        return None if values is None or not len(values) else values[:1].tolist()[0]
 
     # ------------------------------------------------------------ columns out
 
@@ -114,10 +170,15 @@ class RowCodec:
             if len(tables) == 1:
                 return self._assemble(tables[0].rows or [])
             return self._assemble([row for table in tables for row in table.rows or ()])
-        parts = [self._assemble(table.rows) if table.rows else table.columns or {} for table in tables]
+        parts = [self._part(table) for table in tables]
         if len(parts) == 1:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _part(self, table: Table) -> Columns:
+        if table.matrix is not None:
+            return dict(zip(self._order, np.ascontiguousarray(table.matrix.T), strict=True))
+        return self._assemble(table.rows) if table.rows else table.columns or {}
 
     def _assemble(self, rows: list[Row]) -> Columns:
         made: Columns = {}
@@ -132,25 +193,10 @@ class RowCodec:
         if ints < len(self._fields):
             others = zip(*[row[ints:] for row in rows], strict=True)
             for field, values in zip(self._fields[ints:], others, strict=True):
-                made[field.name] = _array(field, values)
+                made[field.name] = array_of(field, values)
         return {name: made[name] for name in self._order}
 
     # ------------------------------------------------------------ fast path
-
-    def _decoders(
-        self,
-    ) -> tuple[msgspec.json.Decoder[Any] | None, msgspec.json.Decoder[Any] | None]:
-        names = [each.name for each in self._fields]
-        if any(_UNSPELLABLE & set(name) for name in names):
-            return None, None
-        attributes = {f"f{i}": name for i, name in enumerate(names)}
-        members: list[Any] = [
-            (f"f{i}", _type(field)) if i < self._required else (f"f{i}", _type(field), None)
-            for i, field in enumerate(self._fields)
-        ]
-        row: Any = msgspec.defstruct("Row", members, rename=attributes, frozen=True, gc=False)
-        body: Any = msgspec.defstruct("Body", [("rows", list[row])], frozen=True)
-        return msgspec.json.Decoder(body), msgspec.json.Decoder(list[row])
 
     def _table(self, rows: list[Row]) -> Table:
         if self._datetimes:
@@ -162,6 +208,36 @@ class RowCodec:
         for i in self._datetimes:
             values[i] = self._converters[i](values[i])
         return tuple(values)
+
+    def _from_tuples(self, rows: list[Row]) -> Table:
+        """Rows as tuples in schema order, of the right width and types."""
+        if not rows:
+            raise ValueError("no rows")
+        if self._own_order is not None:
+            rows = list(map(self._own_order, rows))
+        if self.also:
+            nulls = (None,) * len(self.also)
+            rows = [row + nulls for row in rows]
+        return self._table(rows)
+
+    def _from_lists(self, lists: tuple[Any, ...]) -> Table:
+        """One list of values per column in the codec's own order, of the right types; None where `also` is absent."""
+        size = len(lists[0])
+        if not size or any(values is not None and len(values) != size for values in lists):
+            raise ValueError("columns differ in length, or are empty")
+        made: Columns = {}
+        floats, ints = self._floats, self._floats + self._ints
+        names = [each.name for each in self._fields]
+        if floats:
+            made.update(zip(names[:floats], np.array(lists[:floats], dtype=np.float64), strict=True))
+        if ints > floats:
+            made.update(zip(names[floats:ints], np.array(lists[floats:ints], dtype=np.int64), strict=True))
+        for field, values in zip(self._fields[ints:], lists[ints:], strict=True):
+            if values is None:
+                made[field.name] = array_of(field, [None] * size)
+            else:
+                made[field.name] = (parse_array if field.type == "datetime" else _swapped)(values, field)
+        return Table(size, columns={name: made[name] for name in self._order})
 
     # ------------------------------------------------------------ thorough path
 
@@ -200,11 +276,21 @@ class RowCodec:
                 value = row.get(field.name)
                 try:
                     values.append(convert(value))
-                except (msgspec.ValidationError, ValueError, TypeError, OverflowError, Invalid):
+                except _FAILURES:
                     problems.append(f"{_path(at, field.name)}: expected {expected(field)}, got {shown(value)}")
         return tuple(values)
 
     def _read_column(self, field: Field, values: Any, arrays: Columns) -> list[str]:
+        if isinstance(values, np.ndarray):
+            array, wrong = checked_array(values, field)
+            if array is not None:
+                arrays[field.name] = array
+                return []
+            if wrong:
+                i, value = wrong[0]
+                many = f" (and {len(wrong) - 1:,} more)" if len(wrong) > 1 else ""
+                return [f"columns.{field.name}[{i}]: expected {expected(field)}, got {shown(value)}{many}"]
+            values = values.tolist()
         if not isinstance(values, list):
             return [f"columns.{field.name}: expected a list of values, got {shown(values)}"]
         try:
@@ -214,12 +300,12 @@ class RowCodec:
                 return []
         except (Invalid, ValueError, TypeError, OverflowError):
             pass  # said value by value below
-        convert = _converter(field)
+        convert = converter(field)
         problems = []
         for i, value in enumerate(values):
             try:
                 convert(value)
-            except (msgspec.ValidationError, ValueError, TypeError, OverflowError, Invalid):
+            except _FAILURES:
                 problems.append(f"columns.{field.name}[{i}]: expected {expected(field)}, got {shown(value)}")
         return problems or [f"columns.{field.name}: expected {expected(field)} throughout"]
 
@@ -239,9 +325,11 @@ class RowCodec:
         return Invalid(f"the rows cannot be read: {count}", hint=self._hint(), details=details)
 
     def _hint(self) -> str:
-        names = list(self.schema.names)
-        listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
-        return f'send {{"rows": [{{...}}]}} with the columns {listed}'
+        return f'send {{"rows": [{{...}}]}} with the columns {self._listed()}'
+
+    def _listed(self) -> str:
+        names = self.schema.names
+        return ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
 
 
 def parse_json(body: bytes) -> Any:
@@ -275,6 +363,8 @@ def shown(value: Any) -> str:
     """A value short enough for a message."""
     if value is None:
         return "null"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else str(value)
     text = str(msgspec.json.encode(value), "utf-8")
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -283,66 +373,13 @@ def _path(at: str, name: str) -> str:
     return f"{at}.{name}" if at else name
 
 
-def _group(field: Field) -> str:
-    if field.type == "float" or (field.type == "int" and field.nullable):
-        return "float"
-    return "int" if field.type == "int" else "other"
+def _picker(positions: list[int]) -> Callable[[Row], Row] | None:
+    """Puts a tuple in another order; None where it is the same."""
+    if positions == sorted(positions):
+        return None
+    pick: Callable[[Row], Row] = operator.itemgetter(*positions)
+    return pick
 
 
-def _type(field: Field) -> Any:
-    """The field as a type msgspec checks while decoding."""
-    if field.type == "category":
-        kind: Any = _level_type(field)
-    elif field.type == "datetime":
-        kind = str | _Int64
-    elif field.type == "vector":
-        kind = Annotated[list[float], msgspec.Meta(min_length=field.width, max_length=field.width)]
-    else:
-        kind = _PYTHON[field.type]
-    return kind | None if field.nullable else kind
-
-
-def _level_type(field: Field) -> Any:
-    """Any value of the kind its levels are: a level never seen in training is drift, not bad input."""
-    kinds = {type(level) for level in field.levels} or {str}
-    if kinds & {int, float}:
-        kinds |= {int, float}
-    return functools.reduce(operator.or_, sorted(kinds, key=str))
-
-
-def _converter(field: Field) -> Callable[[Any], Any]:
-    """One JSON value to what the row tuple holds; raises when it does not fit."""
-    if field.type == "datetime":
-
-        def read_time(value: Any) -> Any:
-            if value is None and not field.nullable:
-                raise ValueError("null")
-            return parse_array([value], field)[0]
-
-        return read_time
-    kind = _type(field)
-    if field.type != "int":
-        return lambda value: msgspec.convert(value, kind)
-
-    def read_int(value: Any) -> Any:
-        whole = int(value) if isinstance(value, float) and value.is_integer() else value
-        return msgspec.convert(whole, kind)
-
-    return read_int
-
-
-def _array(field: Field, values: Sequence[Any]) -> np.ndarray[Any, Any]:
-    if field.type == "datetime":
-        return np.array(values, dtype="datetime64[us]")
-    if field.type == "vector":
-        nulls = [np.nan] * field.width
-        return np.array([nulls if value is None else value for value in values], dtype=np.float64)
-    if field.type == "bool" and not field.nullable:
-        return np.array(values, dtype=np.bool_)
-    return _objects(values)
-
-
-def _objects(values: Sequence[Any]) -> np.ndarray[Any, Any]:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
+def _swapped(values: list[Any], field: Field) -> Array:
+    return array_of(field, values)

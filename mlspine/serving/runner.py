@@ -1,24 +1,30 @@
-"""A loaded release at work: in this event loop, or in a process of its own. The two look alike from outside."""
+"""A loaded release at work: in this event loop, in a thread, or in a process of its own; alike from outside."""
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from mlspine.core.plan import Proof
+from mlspine.core.errors import Unavailable
+from mlspine.core.ids import SHORT_HASH
+from mlspine.core.plan import PlannedRelease, Proof
+from mlspine.core.types import Columns
+from mlspine.registry.flavors import FromMatrix, Outputs
 from mlspine.serving import runtime
-from mlspine.serving.batcher import Batcher, LoopBatcher, Record, WorkerBatcher
+from mlspine.serving.batcher import Batcher, Hooks, LoopBatcher, WorkerBatcher
 from mlspine.serving.meter import Spending
 from mlspine.serving.plan import InLoopMark
-from mlspine.serving.worker import Worker
+from mlspine.serving.worker import DEADLINE_S, Worker
 
 
 class Runner(Protocol):
-    """A loaded release somewhere: in this loop or in a process of its own."""
+    """A loaded release somewhere: in this loop, in a thread or in a process of its own."""
 
     loaded: runtime.LoadedRelease
     proof: Proof
 
-    def batcher(self, record: Record, max_queue_rows: int, spending: Spending) -> Batcher: ...
+    def batcher(self, hooks: Hooks, spending: Spending) -> Batcher: ...
 
     async def healthy(self) -> bool: ...
 
@@ -37,15 +43,17 @@ class LoopRunner:
         self.loaded = loaded
         self.proof = proof
         self._predict = mark.around(loaded.predict, loaded.release_hash)
+        from_matrix: FromMatrix | None = getattr(loaded.predict, "from_matrix", None)
+        self._from_matrix = mark.around(from_matrix, loaded.release_hash) if from_matrix else None
 
-    def batcher(self, record: Record, max_queue_rows: int, spending: Spending) -> Batcher:
+    def batcher(self, hooks: Hooks, spending: Spending) -> Batcher:
         return LoopBatcher(
             spending.around(self._predict),
+            from_matrix=spending.around(self._from_matrix) if self._from_matrix else None,
             canned=self._canned,
             codec=self.loaded.codec,
             task=self.loaded.release.signature.task,
-            record=record,
-            max_queue_rows=max_queue_rows,
+            hooks=hooks,
         )
 
     def _canned(self) -> bool:
@@ -58,6 +66,53 @@ class LoopRunner:
         """Nothing to stop: the model goes with its last reference."""
 
 
+class ThreadRunner:
+    """Runs in one thread of its own: for data-only models that take longer than the event loop can wait.
+
+    Their libraries let the interpreter go while they compute. A call that does not come back cannot be ended; those
+    behind it are refused at their deadline.
+    """
+
+    pid = 0
+
+    def __init__(self, loaded: runtime.LoadedRelease, proof: Proof, *, deadline_s: float = DEADLINE_S) -> None:
+        self.loaded = loaded
+        self.proof = proof
+        self._deadline_s = deadline_s
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"model-{loaded.release_hash[:SHORT_HASH]}")
+
+    def batcher(self, hooks: Hooks, spending: Spending) -> Batcher:
+        predict = spending.around(self.loaded.predict)
+
+        async def in_thread(columns: Columns) -> Outputs:
+            try:
+                async with asyncio.timeout(self._deadline_s):
+                    return await asyncio.get_running_loop().run_in_executor(self._thread, predict, columns)
+            except TimeoutError as exc:
+                raise Unavailable(
+                    f"the model did not answer within {self._deadline_s:g} s", hint="send fewer rows at once"
+                ) from exc
+
+        return WorkerBatcher(
+            in_thread,
+            canned=self.healthy,
+            codec=self.loaded.codec,
+            task=self.loaded.release.signature.task,
+            hooks=hooks,
+        )
+
+    async def healthy(self) -> bool:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await loop.run_in_executor(self._thread, runtime.still_reproduces, self.loaded)
+        except TimeoutError:
+            return False
+
+    async def stop(self) -> None:
+        self._thread.shutdown(wait=False)
+
+
 class WorkerRunner:
     """Runs in a model process. `loaded` here knows the schema and the rows, and never holds the model."""
 
@@ -66,15 +121,14 @@ class WorkerRunner:
         self.proof = proof
         self._worker = worker
 
-    def batcher(self, record: Record, max_queue_rows: int, spending: Spending) -> Batcher:
+    def batcher(self, hooks: Hooks, spending: Spending) -> Batcher:
         # Not timed here: waiting for another process is no work, and that process has a CPU time of its own.
         return WorkerBatcher(
             self._worker.predict,
             canned=self._worker.healthy,
             codec=self.loaded.codec,
             task=self.loaded.release.signature.task,
-            record=record,
-            max_queue_rows=max_queue_rows,
+            hooks=hooks,
         )
 
     async def healthy(self) -> bool:
@@ -86,3 +140,18 @@ class WorkerRunner:
     @property
     def pid(self) -> int:
         return self._worker.pid
+
+
+async def start_runner(planned: PlannedRelease, *, mark: InLoopMark, deadline_s: float) -> Runner:
+    """Load and prove a release, and put it where it is to run.
+
+    What runs in a process of its own is not loaded here at all: not even its pickle is opened.
+    """
+    if not await asyncio.to_thread(runtime.belongs_elsewhere, planned):
+        loaded, proof = await asyncio.to_thread(runtime.load, planned)
+        if proof.placement == "loop":
+            return LoopRunner(loaded, proof, mark)
+        return ThreadRunner(loaded, proof, deadline_s=deadline_s)
+    described = await asyncio.to_thread(runtime.describe, planned)
+    worker = Worker(planned, deadline_s=deadline_s)
+    return WorkerRunner(described, await worker.start(), worker)

@@ -5,57 +5,26 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import platform
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import msgspec
-import numpy as np
 
 from mlspine.core.columns import take, to_jsonable_rows
-from mlspine.core.errors import Corrupt, Invalid, MlspineError
+from mlspine.core.errors import Corrupt, Invalid
 from mlspine.core.ids import SHORT_HASH
 from mlspine.core.plan import PlannedRelease, Proof
 from mlspine.core.types import Columns, Field, Release
 from mlspine.registry.flavors import Outputs, Predictor
-from mlspine.registry.release import load_predictor, read_recorded, read_release, release_hash
+from mlspine.registry.release import read_recorded, read_release, release_hash
+from mlspine.serving.choosing import LOOP_LIMIT_S, Chosen, Recorded, choose, data_only
+from mlspine.serving.measuring import Speed
+from mlspine.serving.reproducing import Compare, compare, first
 from mlspine.serving.rows import RowCodec
 
 log = logging.getLogger(__name__)
-
-_one_at_a_time = threading.Lock()  # releases are loaded side by side, and must not slow each other's measurement
-
-Form = Literal["frame", "matrix"]
-RELATIVE_TOLERANCE = 1e-9
-LOOP_LIMIT_S = 0.001  # a slower single row would hold up everybody else in the event loop
-TIMED_CALLS = 100
-TIMED_FOR_S = 0.3  # a slow model is not timed longer than this, once it has been tried LEAST_TIMED_CALLS times
-LEAST_TIMED_CALLS = 20
-CAPACITY_ROWS = 64
-SHOWN_MISMATCHES = 5
-
-
-class Speed(NamedTuple):
-    """Seconds per single-row model call, and rows per second in batches of CAPACITY_ROWS."""
-
-    p50_s: float
-    p95_s: float
-    p99_s: float
-    capacity_rows_per_s: float
-
-
-class Reproduced(NamedTuple):
-    """How many of the recorded predictions a predictor gives again, and where it does not."""
-
-    rows: int
-    of: int
-    mismatches: tuple[str, ...]
-
-    @property
-    def all(self) -> bool:
-        return self.rows == self.of
 
 
 class LoadedRelease:
@@ -66,15 +35,17 @@ class LoadedRelease:
         planned: PlannedRelease,
         release: Release,
         predictor: Predictor,
-        form: Form,
+        form: str,
         rows: Columns,
         expected: Outputs,
+        agrees: Compare = compare,
     ) -> None:
         self.planned = planned
         self.release = release
         self.predict = predictor
         self.form = form
         self.canned = take(rows, slice(0, 1)), first(expected)
+        self.agrees = agrees
         self.codec = codec_of(release)
 
     @property
@@ -85,41 +56,47 @@ class LoadedRelease:
 def load(planned: PlannedRelease) -> tuple[LoadedRelease, Proof]:
     """Read, verify, load and exercise a release; nothing is answered by it yet.
 
-    The proof sends the recorded rows through the same JSON decoding that requests take. Raises Corrupt when
+    The proof sends the recorded rows through the same JSON decoding that requests take. How the release runs here
+    (its serving plan) is measured the first time and kept beside the workspace's releases. Raises Corrupt when
     stored bytes do not match their digest, Invalid when recorded predictions are not reproduced.
     """
     began = time.perf_counter()
     path = Path(planned.path)
     release = read(planned)
-    recorded = read_recorded(path, release)
-    rows = through_json(recorded[0], release)
-    form, predictor, reproduced = _choose_form(path, release, rows, recorded[1])
-    load_s = time.perf_counter() - began
+    columns, expected = read_recorded(path, release)
+    recorded = Recorded(through_json(columns, release), expected)
     said = version_warnings(release.environment)
-    if not reproduced.all:
+    try:
+        chosen = choose(planned, release, recorded)
+    except Invalid as exc:
+        raise Invalid(exc.message, hint=exc.hint, details=(*exc.details, *said)) from exc
+    if not chosen.reproduced.all:
         raise Invalid(
-            f"release {planned.release_hash[:SHORT_HASH]} reproduces {reproduced.rows} of {reproduced.of}"
-            " recorded predictions in this environment",
+            f"release {planned.release_hash[:SHORT_HASH]} reproduces {chosen.reproduced.rows} of"
+            f" {chosen.reproduced.of} recorded predictions in this environment",
             hint=f"install the library versions it was shipped with: pip install -r {path / 'requirements.txt'}",
-            details=(*reproduced.mismatches, *said),
+            details=(*chosen.reproduced.mismatches, *said),
         )
-    with _one_at_a_time:
-        speed = measure(predictor, rows)
-    loaded = LoadedRelease(planned, release, predictor, form, rows, recorded[1])
-    proof = Proof(
+    loaded = LoadedRelease(planned, release, chosen.predict, chosen.form, recorded.rows, expected, agrees=chosen.agrees)
+    return loaded, _proof(planned, release, chosen, said, load_s=time.perf_counter() - began)
+
+
+def _proof(planned: PlannedRelease, release: Release, chosen: Chosen, said: tuple[str, ...], *, load_s: float) -> Proof:
+    return Proof(
         release_hash=planned.release_hash,
-        recorded_rows=reproduced.of,
-        reproduced_rows=reproduced.rows,
-        placement="loop" if planned.placement == "loop" or fits_loop(planned, speed) else "worker",
-        form=form,
+        recorded_rows=chosen.reproduced.of,
+        reproduced_rows=chosen.reproduced.rows,
+        placement=place(planned, release, chosen.speed),
+        form=chosen.form,
         load_s=load_s,
-        p50_s=speed.p50_s,
-        p95_s=speed.p95_s,
-        p99_s=speed.p99_s,
-        capacity_rows_per_s=speed.capacity_rows_per_s,
+        p50_s=chosen.speed.p50_s,
+        p95_s=chosen.speed.p95_s,
+        p99_s=chosen.speed.p99_s,
+        capacity_rows_per_s=chosen.speed.capacity_rows_per_s,
+        max_call_rows=chosen.max_call_rows,
+        considered=chosen.considered,
         warnings=said,
     )
-    return loaded, proof
 
 
 def describe(planned: PlannedRelease) -> LoadedRelease:
@@ -174,69 +151,36 @@ def through_json(columns: Columns, release: Release) -> Columns:
     return {name: codec.columns([table])[name] for name in release.signature.inputs.names}
 
 
-def reproduce(predictor: Predictor, rows: Columns, expected: Outputs) -> Reproduced:
-    """Predict the recorded rows again and compare: labels equal, floats within 1e-9 relative."""
-    count = len(expected.prediction)
-    if count == 0:
-        return Reproduced(0, 0, ())
-    return compare(predictor(rows), expected)
-
-
-def compare(given: Outputs, expected: Outputs) -> Reproduced:
-    """Row by row, whether two sets of outputs agree."""
-    count = len(expected.prediction)
-    if len(given.prediction) != count:
-        return Reproduced(0, count, (f"{len(given.prediction)} predictions for {count} rows",))
-    equal = _equal(given.prediction, expected.prediction)
-    if expected.probabilities is not None:
-        if given.probabilities is None or given.probabilities.shape != expected.probabilities.shape:
-            return Reproduced(0, count, ("no probabilities, or of another shape",))
-        equal &= _equal(given.probabilities, expected.probabilities).reshape(count, -1).all(axis=1)
-    wrong = np.flatnonzero(~equal)
-    said = tuple(f"row {i}: {_tell(given, i)} instead of {_tell(expected, i)}" for i in wrong[:SHOWN_MISMATCHES])
-    return Reproduced(count - len(wrong), count, said)
-
-
-def first(outputs: Outputs) -> Outputs:
-    """The outputs of the first row alone."""
-    probabilities = None if outputs.probabilities is None else outputs.probabilities[:1]
-    return Outputs(prediction=outputs.prediction[:1], probabilities=probabilities)
-
-
 def still_reproduces(loaded: LoadedRelease) -> bool:
     """A canned prediction: whether the first recorded row gives what it did at ship. True without any."""
     rows, expected = loaded.canned
     if len(expected.prediction) == 0:
         return True
     try:
-        return reproduce(loaded.predict, rows, expected).all
+        return loaded.agrees(loaded.predict(rows), expected).all
     except Exception as exc:  # noqa: BLE001 (whatever it is, the release does not answer)
         log.error("a recorded row fails", extra={"release": loaded.release_hash[:SHORT_HASH], "why": str(exc)[:300]})
         return False
 
 
-def measure(predictor: Predictor, rows: Columns, *, timer: Callable[[], float] = time.perf_counter) -> Speed:
-    """Time single rows, each time another one, and batches; zeros when there are no rows to try.
+def place(planned: PlannedRelease, release: Release, speed: Speed) -> Literal["loop", "thread", "worker"]:
+    """Where a release runs: where it was sent; else data in well-known libraries in the event loop while one row is
+    quick, and in a thread of its own when it is not; somebody's Python code in a process of its own.
 
-    One repeated row would flatter tree models, whose branches the processor then predicts.
+    Nothing is known of the speed of a release without recorded rows, so it stays out of the loop.
     """
-    count = len(next(iter(rows.values()), ()))
-    if count == 0:
-        return Speed(0.0, 0.0, 0.0, 0.0)
-    singles = [take(rows, slice(i, i + 1)) for i in range(count)]
-    batch = take(rows, np.arange(CAPACITY_ROWS) % count)
-    predictor(singles[0]), predictor(batch)
-    times: list[float] = []
-    while len(times) < TIMED_CALLS and (len(times) < LEAST_TIMED_CALLS or sum(times) < TIMED_FOR_S):
-        times.append(_timed(predictor, singles[len(times) % count], timer))
-    p50, p95, p99 = np.quantile(times, [0.5, 0.95, 0.99]).tolist()
-    best = min(_timed(predictor, batch, timer) for _ in range(5))
-    return Speed(p50, p95, p99, CAPACITY_ROWS / max(best, 1e-9))
+    if planned.placement != "auto":
+        return planned.placement
+    if planned.own_env or not data_only(release):
+        return "worker"
+    return "loop" if 0.0 < speed.p50_s <= LOOP_LIMIT_S else "thread"
 
 
-def fits_loop(planned: PlannedRelease, speed: Speed) -> bool:
-    """Whether a model may run in the event loop: not sent elsewhere, and quick for one row."""
-    return planned.placement != "worker" and 0.0 < speed.p50_s <= LOOP_LIMIT_S
+def belongs_elsewhere(planned: PlannedRelease) -> bool:
+    """Whether a release is to run in a process of its own, which is known before anything of it is loaded."""
+    if planned.placement != "auto":
+        return planned.placement == "worker"
+    return planned.own_env or not data_only(read(planned))
 
 
 def version_warnings(environment: dict[str, str]) -> tuple[str, ...]:
@@ -253,32 +197,6 @@ def fingerprint(path: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple((str(file.relative_to(path)), stat.st_size, stat.st_mtime_ns) for file, stat in stats)
 
 
-def _choose_form(path: Path, release: Release, rows: Columns, expected: Outputs) -> tuple[Form, Predictor, Reproduced]:
-    """Hand the model a plain matrix, which is much cheaper, if that gives the recorded predictions."""
-    if len(expected.prediction):
-        try:
-            predictor = load_predictor(path, release, form="matrix")
-            reproduced = reproduce(predictor, rows, expected)
-        except Corrupt:
-            raise
-        except Exception as exc:  # noqa: BLE001 (whatever the model dislikes, it gets its own container)
-            log.info("release does not take a matrix", extra={"release": path.name, "why": str(exc)[:200]})
-        else:
-            if reproduced.all:
-                return "matrix", predictor, reproduced
-    predictor = load_predictor(path, release, form="frame")
-    try:
-        return "frame", predictor, reproduce(predictor, rows, expected)
-    except MlspineError:
-        raise
-    except Exception as exc:
-        raise Invalid(
-            f"the model fails on its own recorded rows: {type(exc).__name__}: {exc}",
-            hint="ship it from the environment it is served in, or install what its requirements.txt lists",
-            details=version_warnings(release.environment),
-        ) from exc
-
-
 def _differing(environment: dict[str, str]) -> Iterator[str]:
     for name, shipped in environment.items():
         if name.lower() in ("python", "python_version"):
@@ -293,30 +211,3 @@ def _differing(environment: dict[str, str]) -> Iterator[str]:
             continue
         if here != shipped:
             yield f"{name} {here} (shipped with {shipped})"
-
-
-def _equal(given: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if given.dtype.kind in "fiub" and expected.dtype.kind in "fiub":
-        close: np.ndarray[Any, Any] = np.isclose(
-            given.astype(np.float64),
-            expected.astype(np.float64),
-            rtol=RELATIVE_TOLERANCE,
-            atol=1e-15,
-            equal_nan=True,
-        )
-        return close
-    same = [a == b for a, b in zip(given.tolist(), expected.tolist(), strict=True)]
-    return np.array(same, dtype=np.bool_)
-
-
-def _tell(outputs: Outputs, row: int) -> str:
-    told = repr(outputs.prediction[row : row + 1].tolist()[0])
-    if outputs.probabilities is not None:
-        told += f" with probabilities {outputs.probabilities[row].tolist()}"
-    return told
-
-
-def _timed(predictor: Predictor, rows: Columns, timer: Callable[[], float]) -> float:
-    began = timer()
-    predictor(rows)
-    return timer() - began

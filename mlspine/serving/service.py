@@ -17,22 +17,21 @@ from typing import Any
 from mlspine.core.errors import Invalid, MlspineError, NotFound, Unavailable, closest
 from mlspine.core.ids import SHORT_HASH, now_ms
 from mlspine.core.plan import Acknowledgement, Plan, PlannedEndpoint, PlannedRelease, ProcessState, Proof, Spent
-from mlspine.core.types import Columns
-from mlspine.serving import runtime
+from mlspine.serving.assembly import Assembly
 from mlspine.serving.batcher import (
     MAX_QUEUE_ROWS,
-    Answered,
-    Record,
+    Hooks,
     Request,
 )
 from mlspine.serving.endpoint import ServedEndpoint, SilentEndpoint
 from mlspine.serving.meter import Meter, ReleaseInfo, Spending, cpus, process_cpu_s, render, rss_bytes
 from mlspine.serving.plan import InLoopMark
 from mlspine.serving.readiness import Readiness
-from mlspine.serving.recorder import Recorder, Source
+from mlspine.serving.recorder import Recorder
 from mlspine.serving.request_id import new_request_id
-from mlspine.serving.runner import LoopRunner, Runner, WorkerRunner
-from mlspine.serving.worker import DEADLINE_S, Worker
+from mlspine.serving.runner import Runner, start_runner
+from mlspine.serving.shadowing import record_nothing
+from mlspine.serving.worker import DEADLINE_S
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +66,20 @@ class Serving:
         self._started_at_ms = clock()
         self._changing = asyncio.Lock()
         self._runners: dict[str, Runner] = {}  # by release hash
+        self._replaced: list[Runner] = []  # loaded anew elsewhere, perhaps still answering
         self._meters: dict[str, Meter] = {}
-        self._spending: dict[tuple[str, str], Spending] = {}  # by endpoint and release, for the life of the process
         self._scrapes: dict[str, int] = {}
         self._endpoints: dict[str, ServedEndpoint | SilentEndpoint] = {}
         self._plan: Plan | None = None
         self._acknowledged: Acknowledgement | None = None
         self._readiness = Readiness(timer)
+        self._assembly = Assembly(
+            recorder=recorder,
+            runner_of=self._runner,
+            before=lambda: self._endpoints,
+            deadline_s=deadline_s,
+            max_queue_rows=max_queue_rows,
+        )
         self.on_change: list[Callable[[], None]] = []
 
     # ------------------------------------------------------------ what requests use
@@ -155,7 +161,7 @@ class Serving:
             raise Unavailable(
                 f"release {release_hash[:SHORT_HASH]} is not loaded here", hint="what answers now: mlspine status"
             )
-        batcher = runner.batcher(lambda *_: None, self._max_queue_rows, Spending())
+        batcher = runner.batcher(Hooks(record_nothing, max_queue_rows=self._max_queue_rows), Spending())
         at_ms = self._clock()
         request = Request(
             runner.loaded.codec.read_rows(rows),
@@ -196,7 +202,13 @@ class Serving:
                     rows=each.rows,
                     calls_s=each.calls_s,
                 )
-                for (endpoint, release), each in self._spending.items()
+                for (endpoint, release), each in self._assembly.spending.items()
+            ),
+            arms=tuple(
+                arm.state()
+                for each in self._endpoints.values()
+                if isinstance(each, ServedEndpoint)
+                for arm in each.arms
             ),
             scrapes=dict(self._scrapes),
         )
@@ -233,16 +245,18 @@ class Serving:
 
     async def stop(self) -> None:
         """End the model processes; call it when no request is under way."""
-        for runner in self._runners.values():
+        for runner in (*self._runners.values(), *self._replaced):
             await runner.stop()
 
     # ------------------------------------------------------------ loading
 
     async def _runner(self, planned: PlannedRelease) -> Runner:
-        """The release loaded, from before or now; again when it ran in the loop and must leave it."""
-        runner = self._runners.get(planned.release_hash)
-        if runner is None or (planned.placement == "worker" and runner.proof.placement == "loop"):
+        """The release loaded, from before or now; again when it has to leave this process or this environment."""
+        before = runner = self._runners.get(planned.release_hash)
+        if runner is None or _runs_elsewhere(runner, planned):
             runner = self._runners[planned.release_hash] = await self._load(planned)
+            if before is not None:
+                self._replaced.append(before)
             log.info(
                 "release loaded",
                 extra={
@@ -257,11 +271,7 @@ class Serving:
 
     async def _load(self, planned: PlannedRelease) -> Runner:
         try:
-            if planned.placement != "worker":
-                loaded, proof = await asyncio.to_thread(runtime.load, planned)
-                if proof.placement == "loop":
-                    return LoopRunner(loaded, proof, self._mark)
-            return await self._load_in_worker(planned)
+            return await start_runner(planned, mark=self._mark, deadline_s=self._deadline_s)
         except MlspineError:
             raise
         except Exception as exc:
@@ -271,12 +281,6 @@ class Serving:
                 hint="the versions it was shipped with are in its requirements.txt",
             ) from exc
 
-    async def _load_in_worker(self, planned: PlannedRelease) -> Runner:
-        described = await asyncio.to_thread(runtime.describe, planned)
-        worker = Worker(planned, deadline_s=self._deadline_s)
-        proof = await worker.start()
-        return WorkerRunner(described, proof, worker)
-
     # ------------------------------------------------------------ switching
 
     async def _next(self, planned: PlannedEndpoint, failures: list[MlspineError]) -> ServedEndpoint | SilentEndpoint:
@@ -284,9 +288,8 @@ class Serving:
         before = self._endpoints.get(planned.name)
         meter = self._meters.setdefault(planned.name, Meter())
         if planned.live is None:
-            return SilentEndpoint(planned, meter, None)
-        if isinstance(before, ServedEndpoint) and _answers_alike(before, planned):
-            before.planned = planned
+            return await self._assembly.by_rule_alone(planned, meter) or SilentEndpoint(planned, meter, None)
+        if isinstance(before, ServedEndpoint) and before.planned == planned:
             return before
         try:
             runner = await self._runner(planned.live)
@@ -297,38 +300,7 @@ class Serving:
             if isinstance(before, ServedEndpoint):
                 return before
             return SilentEndpoint(planned, meter, exc)
-        spending = self._spending.setdefault((planned.name, planned.live.release_hash), Spending())
-        record = self._record(planned, planned.live, runner, meter, spending)
-        batcher = runner.batcher(record, self._max_queue_rows, spending)
-        must_wait = self._recorder.is_full if planned.log_first and planned.log.enabled else None
-        return ServedEndpoint(planned, planned.live, runner, meter, batcher, must_wait)
-
-    def _record(
-        self, planned: PlannedEndpoint, live: PlannedRelease, runner: Runner, meter: Meter, spending: Spending
-    ) -> Record:
-        time_column, key_column = runtime.logged_columns(runner.loaded.release)
-        recording = self._recorder.recording(
-            Source(
-                endpoint=planned.name,
-                release_hash=live.release_hash,
-                version=live.version,
-                revision=planned.revision,
-                columns=runner.loaded.release.signature.inputs.names,
-                time_column=time_column,
-                key_column=key_column,
-                log=planned.log,
-                log_first=planned.log_first,
-            )
-        )
-        called, spent = meter.called, spending.answered
-
-        def record(requests: Sequence[Request], columns: Columns, answered: Answered) -> None:
-            rows = len(answered.predictions)
-            called(rows)
-            spent(len(requests), rows)
-            recording(requests, columns, answered)
-
-        return record
+        return await self._assembly.served(planned, planned.live, runner, meter)
 
     async def _load_together(self, plan: Plan) -> None:
         """Load what the plan names side by side: much of a start is models waking up in their own processes.
@@ -337,12 +309,12 @@ class Serving:
         of a warm one the failure is worth a line, not a refusal.
         """
         live = {each.live.release_hash: each.live for each in plan.endpoints if each.live is not None}
-        warm = {each.warm.release_hash: each.warm for each in plan.endpoints if each.warm is not None}
-        wanted = list((warm | live).values())
+        beside = {each.release_hash: each for planned in plan.endpoints for each in _beside_live(planned)}
+        wanted = list((beside | live).values())
         results = await asyncio.gather(*(self._runner(each) for each in wanted), return_exceptions=True)
         for each, result in zip(wanted, results, strict=True):
             if isinstance(result, MlspineError) and each.release_hash not in live:
-                log.warning("the release to roll back to cannot be loaded", extra={"why": str(result)})
+                log.warning("a release beside the live one cannot be loaded", extra={"why": str(result)})
 
     def _swap(self, after: Sequence[ServedEndpoint | SilentEndpoint]) -> int:
         """Put it all in place in one step; returns when the last request on what left had begun."""
@@ -360,15 +332,26 @@ class Serving:
     async def _drop_unused(self, plan: Plan) -> None:
         """Forget releases the plan does not name; requests under way on them still end there."""
         wanted = {
-            each.release_hash for planned in plan.endpoints for each in (planned.live, planned.warm) if each is not None
+            each.release_hash
+            for planned in plan.endpoints
+            for each in (planned.live, *_beside_live(planned))
+            if each is not None
         }
-        answering = {id(each.runner) for each in self._endpoints.values() if isinstance(each, ServedEndpoint)}
+        answering = {
+            id(arm.runner) for each in self._endpoints.values() if isinstance(each, ServedEndpoint) for arm in each.arms
+        }
         for key in [key for key in self._runners if key not in wanted]:
             if id(self._runners[key]) in answering:
                 continue
-            runner = self._runners.pop(key)
-            self._readiness.forget(runner)
-            asyncio.get_running_loop().call_later(self._deadline_s + 1.0, _stop_soon, runner)
+            self._stop_later(self._runners.pop(key))
+        for runner in [each for each in self._replaced if id(each) not in answering]:
+            self._replaced.remove(runner)
+            self._stop_later(runner)
+
+    def _stop_later(self, runner: Runner) -> None:
+        """End a runner once the requests under way on it must be over."""
+        self._readiness.forget(runner)
+        asyncio.get_running_loop().call_later(self._deadline_s + 1.0, _stop_soon, runner)
 
     def _state(self, endpoint: ServedEndpoint | SilentEndpoint) -> dict[str, Any]:
         state = endpoint.meter.state() | {"revision": endpoint.planned.revision, "path": endpoint.path}
@@ -379,20 +362,28 @@ class Serving:
                 "release": endpoint.release_hash,
                 "placement": proof.placement,
                 "recording": endpoint.planned.log.enabled,
+                "breakers": {arm.path: arm.breaker.state for arm in endpoint.arms if arm.path != "rule"},
             }
         else:
             state |= {"version": 0, "release": "", "why": endpoint.refusal().message}
         return state
 
 
-def _answers_alike(before: ServedEndpoint, planned: PlannedEndpoint) -> bool:
-    """Whether a new plan leaves the endpoint's answers and records as they are: another warm one does."""
-    return (before.planned.revision, before.live, before.planned.log, before.planned.log_first) == (
-        planned.revision,
-        planned.live,
-        planned.log,
-        planned.log_first,
-    )
+def _beside_live(planned: PlannedEndpoint) -> list[PlannedRelease]:
+    """The releases an endpoint needs beside the one that is live."""
+    # A release that is more than a shadow runs as what it is besides: the later of two wins.
+    beside = (planned.traffic.shadow, planned.warm, planned.traffic.candidate)
+    return [each for each in beside if each is not None]
+
+
+def _runs_elsewhere(runner: Runner, planned: PlannedRelease) -> bool:
+    """Whether the plan wants the release in another process or environment than it is in."""
+    loaded = runner.loaded.planned
+    if planned.own_env != loaded.own_env:
+        return True
+    if planned.placement == "worker":
+        return runner.proof.placement != "worker"
+    return loaded.placement == "worker"  # it was sent away as a shadow, and is more than that now
 
 
 def _stop_soon(runner: Runner) -> None:

@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ from mlspine.core.logs import configure
 from mlspine.core.plan import PlannedRelease, Proof
 from mlspine.core.types import Columns
 from mlspine.registry.flavors import Outputs
-from mlspine.serving import runtime
+from mlspine.serving import own_environment, runtime
 from mlspine.serving.batcher import ModelError
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 DEADLINE_S = 30.0
 LOAD_TIMEOUT_S = 240.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+LONGEST_WAIT_S = 0.5  # for the next start of a process that keeps ending; callers are told sooner than that
+WATCH_EVERY_S = 0.25
 _PR_SET_PDEATHSIG = 1
 
 
@@ -55,6 +58,8 @@ class Worker:
         self._stopped = False
         self._pause_s = FIRST_PAUSE_S
         self._next_start_at = 0.0
+        self._watching: asyncio.Task[None] | None = None
+        self._too_large = 0  # bytes held when the process was ended for them
         self.restarts = 0
 
     @property
@@ -64,14 +69,13 @@ class Worker:
 
     async def start(self) -> Proof:
         """Start the process, load the release in it and prove it; raises what `runtime.load` raises."""
-        self._starting = asyncio.get_running_loop().create_task(self._start())
-        return await self._starting
+        return await self._begin(self._start())
 
     async def predict(self, columns: Columns) -> Outputs:
         """Call the model. A process that died meanwhile is started again and the rows are sent once more.
 
-        Raises ModelError for what the model itself raised, Unavailable beyond the deadline or when the
-        process cannot be kept alive.
+        Raises ModelError for what the model itself raised, Unavailable beyond the deadline, when the process cannot
+        be kept alive, and when it held more memory than it may: those rows are not sent twice.
         """
         arguments = {"columns": pack_columns(columns)}
         try:
@@ -79,6 +83,8 @@ class Worker:
                 try:
                     reply = await self._ask("predict", **arguments)
                 except EOFError:
+                    if self._too_large:
+                        raise
                     log.warning("model process died in a call, trying once more", extra=self._names())
                     reply = await self._ask("predict", **arguments)
         except TimeoutError as exc:
@@ -86,6 +92,10 @@ class Worker:
                 f"the model did not answer within {self._deadline_s:g} s", hint="send fewer rows at once"
             ) from exc
         except EOFError as exc:
+            if self._too_large:
+                error = self._memory_error()
+                self._begin(self._restart())
+                raise error from exc
             raise Unavailable(
                 "the process of this model died twice while answering",
                 hint="bring back the release before it: mlspine rollback NAME",
@@ -106,21 +116,31 @@ class Worker:
     async def stop(self) -> None:
         """End the process for good; whoever still waits for an answer is told so."""
         self._stopped = True
-        if self._starting is not None:
-            self._starting.cancel()
+        for task in (self._starting, self._watching):
+            if task is not None:
+                task.cancel()
+        writer = self._writer
         self._kill()
+        if writer is not None:
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     # ------------------------------------------------------------ inside
 
     async def _start(self) -> Proof:
+        self._kill()  # what is left of the one before: its connection would stay open for nobody
+        self._too_large = 0
+        python, variables = sys.executable, dict[str, str]()
+        if self._planned.own_env:
+            python, variables = await asyncio.to_thread(_own_interpreter, self._planned)
         near, far = socket.socketpair()
         with far:
             # Made from the loop's own thread: Linux ends a child when the thread that made it ends.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mlspine.serving.worker", "--socket", str(far.fileno())],
+                [python, "-m", "mlspine.serving.worker", "--socket", str(far.fileno())],
                 pass_fds=[far.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=os.environ | {"MLSPINE_PARENT_PID": str(os.getpid())},
+                env=os.environ | variables | {"MLSPINE_PARENT_PID": str(os.getpid())},
             )
         self._reader, self._writer = await asyncio.open_connection(sock=near, limit=2**20)
         try:
@@ -130,12 +150,45 @@ class Worker:
             self._kill()
             raise Unavailable(
                 f"the process of release {self._planned.release_hash[:SHORT_HASH]} ended while loading it",
-                hint="its last words are in run/inference-0.log of the workspace",
+                hint="its last words are in the logs run/inference-*.log of the workspace",
             ) from exc
         except (MlspineError, asyncio.CancelledError):
             self._kill()
             raise
+        if self._planned.worker_memory_bytes:
+            held = held_bytes(self.pid)
+            if held > self._planned.worker_memory_bytes:
+                self._too_large = held
+                self._kill()
+                raise self._memory_error()
+            if self._watching is not None:
+                self._watching.cancel()
+            self._watching = asyncio.get_running_loop().create_task(self._watch_memory())
         return msgspec.convert(proof, type=Proof)
+
+    async def _watch_memory(self) -> None:
+        """End the process when it holds more than it may, and start it again at once."""
+        bound = self._planned.worker_memory_bytes
+        while self.pid:
+            held = held_bytes(self.pid)
+            if held > bound:
+                log.error(
+                    "model process holds more memory than it may and is started again",
+                    extra=self._names() | {"held_bytes": held, "bound_bytes": bound},
+                )
+                self._too_large = held
+                self._kill()  # a call under way ends by this, and starts it again
+                if not self._turn.locked():
+                    self._begin(self._restart())
+                return
+            await asyncio.sleep(WATCH_EVERY_S)
+
+    def _memory_error(self) -> Unavailable:
+        held, may = self._too_large / 1e6, self._planned.worker_memory_bytes / 1e6
+        return Unavailable(
+            f"the process of this model held {held:,.0f} MB, more than the {may:,.0f} MB it may",
+            hint="send fewer rows at once, or allow more: serving.worker_memory_bytes in mlspine.toml",
+        )
 
     async def _ask(self, op: str, **arguments: Any) -> Any:
         await self._alive()
@@ -152,10 +205,23 @@ class Worker:
         """
         if self._stopped:
             raise Unavailable("this release is no longer served", hint="send again")
-        if self._starting is None or (self._starting.done() and not self.pid):
-            self._starting = asyncio.get_running_loop().create_task(self._restart())
-        if not self._starting.done():
-            await asyncio.shield(self._starting)
+        starting = self._starting
+        if starting is None or (starting.done() and not self.pid):
+            wait_s = self._next_start_at - time.monotonic()
+            if wait_s > LONGEST_WAIT_S:
+                raise Unavailable(
+                    f"the process of this model keeps ending and is started again in {wait_s:.1f} s",
+                    hint="bring back the release before it: mlspine rollback NAME",
+                )
+            starting = self._begin(self._restart())
+        if not starting.done():
+            await asyncio.shield(starting)
+
+    def _begin(self, starting: Coroutine[Any, Any, Proof]) -> asyncio.Task[Proof]:
+        task = self._starting = asyncio.get_running_loop().create_task(starting)
+        # Whoever waits for it is told; a failure nobody waited for is told to the next who asks.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     async def _restart(self) -> Proof:
         wait_s = self._next_start_at - time.monotonic()
@@ -193,6 +259,21 @@ class Worker:
 
     def _names(self) -> dict[str, Any]:
         return {"release": self._planned.release_hash[:SHORT_HASH], "version": self._planned.version}
+
+
+def _own_interpreter(planned: PlannedRelease) -> tuple[str, dict[str, str]]:
+    lock = runtime.read(planned).environment
+    own_environment.build(lock)
+    return own_environment.launch(lock)
+
+
+def held_bytes(pid: int) -> int:
+    """Resident memory of another process, 0 where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 # ---------------------------------------------------------------- what crosses

@@ -47,7 +47,7 @@ class CoalescingTransport:
     def flush(self) -> None:
         """Hand over what is held."""
         held, self._held = self._held, []
-        if held:
+        if held and not self._transport.is_closing():
             self._transport.write(held[0] if len(held) == 1 else b"".join(held))
 
     def close(self) -> None:

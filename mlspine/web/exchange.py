@@ -33,6 +33,16 @@ class Reply(NamedTuple):
     headers: list[Header]
 
 
+class Marks:
+    """The headers by which an answer says where it comes from; `lines` are they as they are sent."""
+
+    __slots__ = ("headers", "lines")
+
+    def __init__(self, headers: tuple[Header, ...]) -> None:
+        self.headers = headers
+        self.lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
 class Refused(Exception):
     """A request that HTTP itself turns away: wrong method, too large, unknown encoding."""
 
@@ -69,10 +79,9 @@ def header(scope: Scope, name: bytes) -> bytes:
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The request body, decompressed.
+    """The request body as it was sent; `decoded` undoes its encoding.
 
-    Raises Refused 413 beyond `limit` bytes (compressed or not), 415 for an encoding not spoken, 408 for a
-    caller who stops sending; HungUp when the caller is gone.
+    Raises Refused 413 beyond `limit` bytes, 408 for a caller who stops sending; HungUp when the caller is gone.
     """
     message = await receive()
     if message["type"] != "http.request":
@@ -82,6 +91,15 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         body = await _read_rest(scope, receive, body, limit)
     elif len(body) > limit:
         raise _too_large(limit)
+    return body
+
+
+def decoded(scope: Scope, body: bytes, limit: int) -> bytes:
+    """A body without its content encoding.
+
+    Raises Refused 413 for more than `limit` bytes in plain, 415 for an encoding not spoken here; Invalid for a body
+    that is not what its encoding says.
+    """
     for name, value in scope["headers"]:
         if name == b"content-encoding":
             return _decompressed(body, value.strip().lower(), limit)

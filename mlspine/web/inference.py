@@ -22,10 +22,9 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-import uvicorn
+from typing import Protocol
 
 from mlspine.core import messages
 from mlspine.core.address import local_url
@@ -34,6 +33,7 @@ from mlspine.core.errors import Conflict, MlspineError
 from mlspine.core.logs import configure
 from mlspine.core.structs import learn_structs
 from mlspine.predictions.spool import SpoolWriter
+from mlspine.serving.exposition import Exposition
 from mlspine.serving.plan import InLoopMark, PlanFile
 from mlspine.serving.process import (
     Commands,
@@ -41,28 +41,24 @@ from mlspine.serving.process import (
     PlanWatch,
     cancelled,
     in_background,
+    is_deputy,
+    others,
     take_lock,
     write_pid_file,
 )
 from mlspine.serving.recorder import Recorder
 from mlspine.serving.service import Serving
+from mlspine.web.asgi_face import AsgiFace
+from mlspine.web.grpc import Stoppable, open_grpc
+from mlspine.web.http1.limits import Limits
 from mlspine.web.inference_api import InferenceApi
-from mlspine.web.protocol import http_protocol
+from mlspine.web.listening import Port
 
 log = logging.getLogger(__name__)
 
-KEEP_ALIVE_S = 75
 DRAIN_TIMEOUT_S = 10
 # A thread that encodes or loads must not hold up the loop for the default 5 ms.
 SWITCH_INTERVAL_S = 0.0005
-
-
-class Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: ours drain the log as well."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -94,8 +90,8 @@ async def serve(workspace: Path, process: str) -> None:
     plan_file = PlanFile(run)
     plan = plan_file.read()
     config = serving_config(workspace)
-    listener = listen(plan.host, plan.port)
-    stop = asyncio.Event()
+    port = Port(run, process, listen(plan.host, plan.port), lambda: others(run, process))
+    stop, retire = asyncio.Event(), asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
     recorder = Recorder(SpoolWriter(run / "spool", process))
@@ -107,18 +103,29 @@ async def serve(workspace: Path, process: str) -> None:
         deadline_s=config.deadline_s,
         max_queue_rows=config.max_queue_rows,
     )
-    api = InferenceApi(serving, base_url=local_url(plan.host, plan.port), max_body_bytes=config.max_body_bytes)
-    commands = Commands(serving, recorder, stop.set)
+    api = InferenceApi(
+        serving,
+        base_url=local_url(plan.host, plan.port),
+        max_body_bytes=config.max_body_bytes,
+        metrics=Exposition(run, process, serving.metrics, lambda: others(run, process)).read,
+    )
+    commands = Commands(serving, recorder, stop.set, retire.set, port.opened)
     recorder.start()
     await commands.listen(messages.socket_path(run, process))
     pid_file = write_pid_file(run, process)
-    duties = in_background(PlanWatch(plan_file, serving).follow(), ControlKeeper(run, lambda: plan.control_argv).keep())
+    keeper = ControlKeeper(run, lambda: plan.control_argv, deputy=lambda: is_deputy(run, process))
+    duties = in_background(PlanWatch(plan_file, serving).follow(), keeper.keep())
+    grpc: Stoppable | None = None
     try:
+        # A change that was pushed before this process could hear of it is on disk by now.
         with contextlib.suppress(MlspineError):  # told in the log; the other endpoints answer all the same
-            await serving.apply(plan)
+            await serving.apply(plan_file.changed() or plan)
         settle_memory()
-        await answer_until(stop, api, listener)
+        grpc = await open_grpc(serving, plan, max_body_bytes=config.max_body_bytes)
+        await answer_until(stop, retire, make_face(api, config), port)
     finally:
+        if grpc is not None:
+            await grpc.stop()
         await cancelled(duties)
         commands.close()
         await recorder.stop()
@@ -128,29 +135,42 @@ async def serve(workspace: Path, process: str) -> None:
         log.info("stopped", extra={"dropped_rows": recorder.dropped_rows})
 
 
-async def answer_until(stop: asyncio.Event, api: InferenceApi, listener: socket.socket) -> None:
-    """Answer HTTP until `stop`, then finish the requests under way."""
-    server = Server(
-        uvicorn.Config(
-            api,
-            http=http_protocol(),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=DRAIN_TIMEOUT_S,
-            backlog=2048,
-        )
-    )
-    answering = asyncio.create_task(server.serve(sockets=[listener]))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([answering, stopping], return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    stopping.cancel()
-    await answering
+class Face(Protocol):
+    """What speaks HTTP with connections that are accepted elsewhere."""
+
+    @property
+    def factory(self) -> Callable[[], asyncio.Protocol]: ...
+
+    async def start(self) -> None: ...
+
+    async def depart(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+def make_face(api: InferenceApi, config: ServingConfig) -> Face:
+    """The face that the configuration asks for; where our own has no parser (Windows), uvicorn's."""
+    if config.http == "asgi":
+        return AsgiFace(api, drain_s=DRAIN_TIMEOUT_S)
+    try:
+        from mlspine.web.http1.server import Http1Server
+    except ImportError:
+        return AsgiFace(api, drain_s=DRAIN_TIMEOUT_S)
+    limits = Limits(max_body_bytes=config.max_body_bytes, max_connections=config.max_connections)
+    return Http1Server(api, limits=limits, drain_s=DRAIN_TIMEOUT_S)
+
+
+async def answer_until(stop: asyncio.Event, retire: asyncio.Event, face: Face, port: Port) -> None:
+    """Answer HTTP until `stop`, then finish the requests under way; after `retire` leave without losing a caller."""
+    await face.start()
+    await port.open(face.factory)
+    waiting = [asyncio.create_task(each.wait()) for each in (stop, retire)]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    if retire.is_set() and await port.hand_over():
+        await face.depart()
+    await port.close()
+    await face.stop()
+    await cancelled(waiting)
 
 
 def listen(host: str, port: int) -> socket.socket:

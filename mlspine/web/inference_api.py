@@ -6,37 +6,42 @@ finding a route is one dictionary look-up however many endpoints there are.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from mlspine import __version__
-from mlspine.core.errors import Invalid, MlspineError, NotFound, closest
+from mlspine.core.errors import Invalid, MlspineError, NotFound, Unavailable, closest
 from mlspine.core.ids import now_ms
-from mlspine.serving.batcher import Request
-from mlspine.serving.endpoint import ServedEndpoint, SilentEndpoint
+from mlspine.serving.arm import Arm
+from mlspine.serving.batcher import Answer, Request
+from mlspine.serving.endpoint import CANNOT_ANSWER, ServedEndpoint, SilentEndpoint
 from mlspine.serving.request_id import new_request_id, read_request_id
 from mlspine.serving.service import Serving
 from mlspine.web import inference_docs
 from mlspine.web.exchange import (
-    Header,
     HungUp,
+    Marks,
     Receive,
     Refused,
     Reply,
     Scope,
     Send,
+    decoded,
     json_reply,
     read_body,
     read_event_time,
     send_reply,
     text_reply,
 )
+from mlspine.web.wires import kserve_v1, v2_repository
 from mlspine.web.wires.kserve_v1 import KserveV1Wire
 from mlspine.web.wires.mlflow_scoring import MlflowScoringWire
 from mlspine.web.wires.rows import RowsWire
 from mlspine.web.wires.speaker import Speaker, Told
+from mlspine.web.wires.v2 import EXTENSIONS as V2_EXTENSIONS
 from mlspine.web.wires.v2 import V2Wire
 
 log = logging.getLogger(__name__)
@@ -44,27 +49,44 @@ log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 1024 * 1024
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 HTTP_CODES = {405: "method_not_allowed", 408: "timeout", 413: "too_large", 415: "unsupported_media_type"}
-RETRY_AFTER = (b"retry-after", b"1")
 
-Handler = Callable[[], Awaitable[Reply]]
+Handler = Callable[..., Awaitable[Reply]]
 
 
 class Page(NamedTuple):
-    """A path that is read: what answers, and in which wire's shape its errors are told."""
+    """A path that is read: what answers, and in which wire's shape its errors are told. with_body: `answer` takes the
+    body of the request."""
 
     answer: Handler
     wire: type[Speaker]
     method: str = "GET"
+    with_body: bool = False
+
+
+class Spoken(NamedTuple):
+    """How one arm's answers are written on one wire, and what their headers say of it."""
+
+    speaker: Speaker
+    marks: Marks
 
 
 class Predict(NamedTuple):
-    """A path that predicts. `speaker` is None for an endpoint that cannot answer."""
+    """A path that predicts. `live` is None for an endpoint that cannot answer; `arms` are by `id` of the arm."""
 
     endpoint: ServedEndpoint | SilentEndpoint
     wire: type[Speaker]
-    speaker: Speaker | None
-    headers: tuple[Header, ...]
+    live: Spoken | None
+    arms: Mapping[int, Spoken]
+    marks: Marks  # of what the caller is to blame for
+    unanswered: Marks
+    rereads: bool = False
     method: str = "POST"
+
+
+class Done(Protocol):
+    """Takes the reply to a request, once. request_id: "" for what is no prediction."""
+
+    def __call__(self, reply: Reply, marks: Marks, request_id: str, /) -> None: ...
 
 
 class InferenceApi:
@@ -78,7 +100,9 @@ class InferenceApi:
         max_body_bytes: int = MAX_BODY_BYTES,
         timer: Callable[[], float] = time.perf_counter,
         clock: Callable[[], int] = now_ms,
+        metrics: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
+        self._all_metrics = metrics
         self._serving = serving
         self._base_url = base_url
         self._max_body_bytes = max_body_bytes
@@ -87,6 +111,11 @@ class InferenceApi:
         self._routes: dict[str, Page | Predict] = {}
         serving.on_change.append(self.rebuild)
         self.rebuild()
+
+    @property
+    def routes(self) -> Mapping[str, Page | Predict]:
+        """What answers at each path; another mapping whenever what is served changes."""
+        return self._routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,47 +126,96 @@ class InferenceApi:
             if type(route) is Predict and scope["method"] == "POST":
                 reply = await self._predict(route, scope, receive, began_s)
             else:
-                reply = await self._read(route, scope)
+                reply = await self._read_page(route, scope, receive)
         except HungUp:
             return
         await send_reply(send, reply)
 
     # ------------------------------------------------------------ predicting
 
-    async def _predict(self, route: Predict, scope: Scope, receive: Receive, began_s: float) -> Reply:
+    def predict(self, route: Predict, scope: Scope, body: bytes, began_s: float, done: Done) -> None:
+        """Answer one request: `done` hears the reply, now or in a later turn of the loop. Never raises."""
+        at_ms = self._clock()
         request_id = ""
         try:
-            body = await read_body(scope, receive, self._max_body_bytes)
-            # Looked up again: while a slow body arrived, another release may have taken over.
-            found = self._routes.get(scope["path"])
-            route = found if type(found) is Predict else route
-            at_ms = self._clock()
-            request_id, event_at_ms, key = identify(scope, at_ms)
-            speaker = route.speaker
-            if speaker is None or isinstance(route.endpoint, SilentEndpoint):
+            if scope.get("plain"):
+                request_id, event_at_ms, key = new_request_id(at_ms), None, None
+            else:
+                request_id, event_at_ms, key = identify(scope, at_ms)
+                body = decoded(scope, body, self._max_body_bytes)
+            if route.live is None:
                 raise _silence(route.endpoint)
-            table, context = speaker.read(body, scope)
-            answer = await route.endpoint.submit(
-                Request(table, request_id, received_at_ms=at_ms, began_s=began_s, event_at_ms=event_at_ms, key=key)
+            table, context = route.live.speaker.read(body, scope)
+            request = Request(
+                table, request_id, received_at_ms=at_ms, began_s=began_s, event_at_ms=event_at_ms, key=key
             )
-            reply = speaker.write(request_id, answer, context)
-        except HungUp:
-            raise
+            request.context = (route, context, scope, done)
+            request.deliver = self._deliver
+            if route.rereads:
+                request.reread = lambda arm: route.arms[id(arm)].speaker.read(body, scope)[0]
+            assert isinstance(route.endpoint, ServedEndpoint)
+            route.endpoint.enter(request)
         except Exception as exc:  # noqa: BLE001 (told() logs what nobody foresaw)
-            reply = told(exc, route.wire, scope)
-            request_id = request_id or new_request_id(self._clock())
-            if isinstance(exc, Invalid) and isinstance(route.endpoint, ServedEndpoint):
-                route.endpoint.meter.refused(exc.details, route.endpoint.codec.schema.names)
-        reply.headers.append((b"mlspine-request-id", request_id.encode()))
-        reply.headers.extend(route.headers)
-        route.endpoint.meter.answered(reply.status, self._timer() - began_s)
+            self.refuse(route, scope, exc, request_id, began_s, done)
+
+    def refuse(self, route: Predict, scope: Scope, exc: Exception, request_id: str, began_s: float, done: Done) -> None:
+        """Tell the caller of a predicting path why there is no answer, and count it."""
+        reply = told(exc, route.wire, scope)
+        meter = route.endpoint.meter
+        if isinstance(exc, Invalid) and isinstance(route.endpoint, ServedEndpoint):
+            meter.refused(exc.details, route.endpoint.codec.schema.names)
+        meter.answered(reply.status, self._timer() - began_s)
         if route.endpoint.planned.live is None:
-            route.endpoint.meter.unanswerable += reply.status == 503
-        return reply
+            meter.unanswerable += reply.status == 503
+        marks = route.unanswered if reply.status == 503 else route.marks
+        done(reply, marks, request_id or new_request_id(self._clock()))
+
+    def _deliver(self, request: Request, answer: Answer | None, exc: Exception | None) -> None:
+        route, context, scope, done = request.context
+        if answer is None:
+            failure = exc or RuntimeError("neither an answer nor an error")
+            self.refuse(route, scope, failure, request.request_id, request.began_s, done)
+            return
+        try:
+            spoken = route.arms[id(answer.call.arm)]
+            reply = spoken.speaker.write(request.request_id, answer, context)
+        except Exception as odd:  # noqa: BLE001 (an answer that no wire can write is told as such)
+            self.refuse(route, scope, odd, request.request_id, request.began_s, done)
+        else:
+            done(reply, spoken.marks, request.request_id)
+
+    async def _predict(self, route: Predict, scope: Scope, receive: Receive, began_s: float) -> Reply:
+        replied: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def done(reply: Reply, marks: Marks, request_id: str) -> None:
+            reply.headers.append((b"mlspine-request-id", request_id.encode()))
+            reply.headers.extend(marks.headers)
+            if not replied.done():  # its caller may have hung up
+                replied.set_result(reply)
+
+        try:
+            body = await read_body(scope, receive, self._max_body_bytes)
+        except (Refused, MlspineError) as exc:
+            self.refuse(route, scope, exc, "", began_s, done)
+            return await replied
+        # Looked up again: while a slow body arrived, another release may have taken over.
+        found = self._routes.get(scope["path"])
+        self.predict(found if type(found) is Predict else route, scope, body, began_s, done)
+        return await replied
 
     # ------------------------------------------------------------ reading
 
-    async def _read(self, route: Page | Predict | None, scope: Scope) -> Reply:
+    async def _read_page(self, route: Page | Predict | None, scope: Scope, receive: Receive) -> Reply:
+        body = b""
+        if type(route) is Page and route.with_body and scope["method"] == route.method:
+            try:
+                body = await read_body(scope, receive, self._max_body_bytes)
+            except (Refused, MlspineError) as exc:
+                return told(exc, route.wire, scope)
+        return await self.read(route, scope, body)
+
+    async def read(self, route: Page | Predict | None, scope: Scope, body: bytes = b"") -> Reply:
+        """The reply to anything but a prediction; `route` is what was found at the path, None for nothing."""
         wire: type[Speaker] = _wire_of(scope["path"]) if route is None else route.wire
         try:
             if route is None:
@@ -153,6 +231,8 @@ class InferenceApi:
             assert isinstance(route, Page)
             if scope["path"] == "/metrics":
                 self._serving.scraped(_user_agent(scope))
+            if route.with_body:
+                return await route.answer(decoded(scope, body, self._max_body_bytes))
             return await route.answer()
         except Exception as exc:  # noqa: BLE001 (told() logs what nobody foresaw)
             return told(exc, wire, scope)
@@ -182,7 +262,7 @@ class InferenceApi:
             "/v2/health/live": Page(self._live, V2Wire),
             "/v2/health/ready": Page(self._ready, V2Wire),
             "/v2/models": Page(self._v2_models, V2Wire),
-            "/v2/repository/index": Page(self._v2_index, V2Wire, "POST"),
+            "/v2/repository/index": Page(self._v2_index, V2Wire, "POST", with_body=True),
         }
         for name, endpoint in endpoints.items():
             routes |= self._endpoint_routes(name, endpoint)
@@ -200,6 +280,9 @@ class InferenceApi:
             f"/endpoints/{name}/invocations": _route(endpoint, MlflowScoringWire),
             f"/v1/models/{name}": Page(lambda: self._v1_ready(name), KserveV1Wire),
             f"/v1/models/{name}:predict": _route(endpoint, KserveV1Wire),
+            f"/v1/models/{name}:explain": Page(kserve_v1.explain, KserveV1Wire, "POST"),
+            f"/v2/repository/models/{name}/load": Page(lambda: self._v2_load(name), V2Wire, "POST"),
+            f"/v2/repository/models/{name}/unload": Page(v2_repository.unload, V2Wire, "POST"),
         }
         infer = _route(endpoint, V2Wire)
         bases = [f"/v2/models/{name}"]
@@ -241,7 +324,8 @@ class InferenceApi:
         )
 
     async def _metrics(self) -> Reply:
-        return text_reply(self._serving.metrics(), content_type=METRICS_TYPE)
+        text = await self._all_metrics() if self._all_metrics else self._serving.metrics()
+        return text_reply(text, content_type=METRICS_TYPE)
 
     async def _live(self) -> Reply:
         return json_reply({"live": True})
@@ -265,19 +349,30 @@ class InferenceApi:
         return json_reply({"name": name, "ready": not why}, 503 if why else 200)
 
     async def _v2_server(self) -> Reply:
-        return json_reply({"name": "mlspine", "version": __version__, "extensions": []})
+        return json_reply({"name": "mlspine", "version": __version__, "extensions": V2_EXTENSIONS})
 
     async def _v2_models(self) -> Reply:
         return json_reply({"models": sorted(self._serving.endpoints)})
 
-    async def _v2_index(self) -> Reply:
+    async def _v2_index(self, body: bytes) -> Reply:
+        ready_only = v2_repository.read_ready(body)
         models = []
         for name, endpoint in self._serving.endpoints.items():
             why = await self._serving.why_not_ready(name)
             version = str(endpoint.version) if isinstance(endpoint, ServedEndpoint) else ""
+            if why and ready_only:
+                continue
             state = "UNAVAILABLE" if why else "READY"
             models.append({"name": name, "version": version, "state": state, "reason": why})
         return json_reply(models)
+
+    async def _v2_load(self, name: str) -> Reply:
+        why = await self._serving.why_not_ready(name)
+        if why:
+            raise Unavailable(
+                f"model {name} is not ready: {why}", hint="releases are brought in by: mlspine serve NAME"
+            )
+        return json_reply({})
 
     async def _v2_metadata(self, endpoint: ServedEndpoint | SilentEndpoint) -> Reply:
         if isinstance(endpoint, SilentEndpoint):
@@ -311,7 +406,7 @@ def told(exc: Exception, wire: type[Speaker], scope: Scope) -> Reply:
         status = wire.ERRORS.get(exc.code, 500)
         reply = wire.error(Told(status, exc.code, exc.message, exc.hint, exc.details))
         if status == 503:
-            reply.headers.append(RETRY_AFTER)
+            reply.headers.append((b"retry-after", str(getattr(exc, "retry_after", 1)).encode()))
         return reply
     if isinstance(exc, Refused):
         reply = wire.error(Told(exc.status, HTTP_CODES.get(exc.status, "refused"), exc.message, exc.hint))
@@ -323,14 +418,23 @@ def told(exc: Exception, wire: type[Speaker], scope: Scope) -> Reply:
 
 
 def _route(endpoint: ServedEndpoint | SilentEndpoint, wire: Any) -> Predict:
+    path = Marks(((b"mlspine-path", endpoint.path.encode()),))
     if isinstance(endpoint, SilentEndpoint):
-        return Predict(endpoint, wire, None, ((b"mlspine-path", endpoint.path.encode()),))
-    headers = (
-        (b"mlspine-release", endpoint.release_hash.encode()),
-        (b"mlspine-version", str(endpoint.version).encode()),
-        (b"mlspine-path", endpoint.path.encode()),
+        return Predict(endpoint, wire, None, {}, path, path)
+    arms = {id(arm): Spoken(wire(arm), _marks(arm)) for arm in endpoint.arms}
+    live = arms[id(endpoint.arm)]
+    unanswered = _marks(endpoint.arm, path=CANNOT_ANSWER)
+    return Predict(endpoint, wire, live, arms, live.marks, unanswered, endpoint.rereads)
+
+
+def _marks(arm: Arm, *, path: str = "") -> Marks:
+    return Marks(
+        (
+            (b"mlspine-release", arm.release_hash.encode()),
+            (b"mlspine-version", str(arm.version).encode()),
+            (b"mlspine-path", (path or arm.path).encode()),
+        )
     )
-    return Predict(endpoint, wire, wire(endpoint), headers)
 
 
 def _silence(endpoint: ServedEndpoint | SilentEndpoint) -> MlspineError:

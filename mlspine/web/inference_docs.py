@@ -11,6 +11,7 @@ from mlspine.core.types import Field, Scalar
 from mlspine.serving.endpoint import ServedEndpoint, SilentEndpoint
 from mlspine.serving.rows import expected
 from mlspine.web.exchange import encode
+from mlspine.web.wires.schemas import FOREIGN, LENGTH
 
 Endpoint = ServedEndpoint | SilentEndpoint
 _JSON_TYPES = {"float": "number", "int": "integer", "bool": "boolean", "text": "string", "datetime": "string"}
@@ -69,19 +70,20 @@ def openapi(endpoints: Iterable[Endpoint], base_url: str, version: str, max_body
         "/metrics": _page("Metrics in Prometheus text format", None, content="text/plain"),
         "/health/live": _page("The process runs", _flag("live")),
         "/health/ready": _page("Every endpoint reproduces a recorded prediction", _flag("ready"), also=(503,)),
-        "/v1/models": _page("KServe v1: the models", _OBJECT, error="V1Error"),
-        "/v2": _page("Open Inference Protocol: the server", _OBJECT, error="V2Error"),
+        "/v1/models": _page("KServe v1: the models", _ref("Models"), error="V1Error"),
+        "/v2": _page("Open Inference Protocol: the server", _ref("V2Server"), error="V2Error"),
         "/v2/health/live": _page("Open Inference Protocol: liveness", _flag("live"), error="V2Error"),
         "/v2/health/ready": _page("Open Inference Protocol: readiness", _flag("ready"), error="V2Error", also=(503,)),
-        "/v2/models": _page("Open Inference Protocol: the models", _OBJECT, error="V2Error"),
-        "/v2/repository/index": {
-            "post": {
-                "summary": "Open Inference Protocol: the models and their state",
-                "responses": {"200": _json("The models", {"type": "array", "items": _OBJECT})},
-            }
-        },
+        "/v2/models": _page("Open Inference Protocol: the models", _ref("Models"), error="V2Error"),
+        "/v2/repository/index": _change(
+            "Open Inference Protocol: the models and their state",
+            _json("The models", {"type": "array", "items": _ref("V2State")}),
+            "V2Error",
+            (400, 405, 408, 413, 415),
+            body={"type": "object", "properties": {"ready": {"type": "boolean"}}},
+        ),
     }
-    schemas: dict[str, Any] = dict(_ERRORS)
+    schemas: dict[str, Any] = _ERRORS | FOREIGN
     for endpoint in endpoints:
         paths |= _endpoint_paths(endpoint, schemas)
     if len(endpoints) == 1:
@@ -105,6 +107,8 @@ def openapi(endpoints: Iterable[Endpoint], base_url: str, version: str, max_body
 
 
 _OBJECT: dict[str, Any] = {"type": "object"}
+_NULL = "null where the model gives no number, as for values beyond what it can calculate with"
+_TAILED = {"type": "string", "format": "binary", "description": "A JSON part, and behind it tensors as bytes"}
 _ERRORS: dict[str, Any] = {
     "Error": {
         "type": "object",
@@ -132,11 +136,13 @@ _ERRORS: dict[str, Any] = {
 }
 _WHY = {
     400: "The body or a header cannot be read",
+    403: "Callers may not change this",
     405: "Another method is needed, see Allow",
     408: "The body did not arrive in time",
     413: "The body is too large",
     415: "The content type or encoding is not spoken",
     422: "The body, the rows or a header cannot be read; every problem is listed",
+    501: "This is not done here",
     503: "The endpoint cannot answer now",
 }
 _HEADERS = {
@@ -146,7 +152,10 @@ _HEADERS = {
     },
     "Mlspine-Release": {"schema": {"type": "string"}, "description": "Hash of the release that answered"},
     "Mlspine-Version": {"schema": {"type": "string"}, "description": "Version of the model that answered"},
-    "Mlspine-Path": {"schema": {"type": "string"}, "description": "live, or cannot-answer"},
+    "Mlspine-Path": {
+        "schema": {"type": "string"},
+        "description": "live, candidate, fallback, rule, or cannot-answer: who answered",
+    },
 }
 _PARAMETERS = [
     {
@@ -192,22 +201,45 @@ def _endpoint_paths(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, An
             f"Predict with {name}", body, _answer(endpoint), "Error", (405, 408, 413, 415, 422, 503)
         ),
         f"/endpoints/{name}/invocations": _predict(
-            f"MLflow: predict with {name}", _OBJECT, _OBJECT, "MlflowError", foreign, csv=True
+            f"MLflow: predict with {name}",
+            _ref("MlflowRequest"),
+            _ref("Predictions"),
+            "MlflowError",
+            foreign,
+            other={"text/csv": {"schema": {"type": "string"}}},
         ),
-        f"/v1/models/{name}": _page(f"KServe v1: readiness of {name}", _OBJECT, error="V1Error", also=(503,)),
-        f"/v1/models/{name}:predict": _predict(f"KServe v1: predict with {name}", _OBJECT, _OBJECT, "V1Error", foreign),
+        f"/v1/models/{name}": _page(f"KServe v1: readiness of {name}", _ref("V1Ready"), error="V1Error", also=(503,)),
+        f"/v1/models/{name}:predict": _predict(
+            f"KServe v1: predict with {name}", _ref("V1Request"), _ref("Predictions"), "V1Error", foreign
+        ),
+        f"/v1/models/{name}:explain": _change(
+            "KServe v1: explanations, which are not computed here", None, "V1Error", (405, 501)
+        ),
+        f"/v2/repository/models/{name}/load": _change(
+            f"Open Inference Protocol: whether {name} is loaded", _json("It is", _OBJECT), "V2Error", (405, 503)
+        ),
+        f"/v2/repository/models/{name}/unload": _change(
+            "Open Inference Protocol: not for callers", None, "V2Error", (403, 405)
+        ),
     }
     bases = [f"/v2/models/{name}"]
     if isinstance(endpoint, ServedEndpoint):
         bases.append(f"/v2/models/{name}/versions/{endpoint.version}")
     for base in bases:
-        paths[base] = _page(f"Open Inference Protocol: {name}", _OBJECT, error="V2Error", also=(503,))
+        paths[base] = _page(f"Open Inference Protocol: {name}", _ref("V2Metadata"), error="V2Error", also=(503,))
         paths[f"{base}/ready"] = _page(
             f"Open Inference Protocol: readiness of {name}", _OBJECT, error="V2Error", also=(503,)
         )
-        paths[f"{base}/infer"] = _predict(
-            f"Open Inference Protocol: predict with {name}", _OBJECT, _OBJECT, "V2Error", foreign
+        infer = paths[f"{base}/infer"] = _predict(
+            f"Open Inference Protocol: predict with {name}",
+            _ref("V2Request"),
+            _ref("V2Response"),
+            "V2Error",
+            foreign,
+            other={"application/octet-stream": {"schema": _TAILED}},
         )
+        infer["post"]["parameters"] = [*_PARAMETERS, LENGTH]
+        infer["post"]["responses"]["200"]["content"]["application/octet-stream"] = {"schema": _TAILED}
     return paths
 
 
@@ -222,11 +254,9 @@ def _predict(
     error: str,
     codes: tuple[int, ...],
     *,
-    csv: bool = False,
+    other: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    content: dict[str, Any] = {"application/json": {"schema": body}}
-    if csv:
-        content["text/csv"] = {"schema": {"type": "string"}}
+    content: dict[str, Any] = {"application/json": {"schema": body}} | (other or {})
     responses = {"200": _json("The predictions", answer) | {"headers": _HEADERS}}
     responses |= {str(code): _failure(code, error) for code in codes}
     return {
@@ -237,6 +267,29 @@ def _predict(
             "responses": responses,
         }
     }
+
+
+def _change(
+    text: str,
+    answer: dict[str, Any] | None,
+    error: str,
+    codes: tuple[int, ...],
+    *,
+    body: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A path that is posted to and predicts nothing."""
+    responses = {"200": answer} if answer is not None else {}
+    said: dict[str, Any] = {
+        "summary": text,
+        "responses": responses | {str(code): _failure(code, error) for code in codes},
+    }
+    if body is not None:
+        said["requestBody"] = {"required": False, "content": {"application/json": {"schema": body}}}
+    return {"post": said}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _page(
@@ -300,9 +353,9 @@ def _prediction(endpoint: ServedEndpoint) -> dict[str, Any]:
     task, classes = endpoint.signature.task, endpoint.signature.classes
     properties: dict[str, Any] = {"prediction": {"enum": list(classes)} if classes else {}}
     if task in ("binary", "multiclass"):
-        properties["score"] = {"type": "number", "minimum": 0, "maximum": 1}
+        properties["score"] = {"type": ["number", "null"], "minimum": 0, "maximum": 1, "description": _NULL}
     if task == "multiclass":
-        properties["probabilities"] = {"type": "object", "additionalProperties": {"type": "number"}}
+        properties["probabilities"] = {"type": "object", "additionalProperties": {"type": ["number", "null"]}}
     return {"type": "object", "required": ["prediction"], "properties": properties}
 
 

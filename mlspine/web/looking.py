@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from mlspine.advisor.service import Advised
 from mlspine.core.errors import MlspineError
+from mlspine.core.observed import since_ms
 from mlspine.core.plan import Proof, Revision
 from mlspine.core.types import Actor, Alert, DriftReport, Evidence, ModelVersion, PerformanceReport
 from mlspine.handover.card import Card
@@ -37,7 +38,7 @@ class Detail(NamedTuple):
     """One endpoint, with everything behind its status."""
 
     status: EndpointStatus
-    since_at_ms: int  # when the serving process started, 0 when none answers
+    since_at_ms: int  # when the oldest serving process started, 0 when none answers
     report: DriftReport | None  # newest judged window of the live release
     period: Period
     quality: list[PerformanceReport]
@@ -92,7 +93,7 @@ class Looking:
         live = status.release_hash
         return Detail(
             status=status,
-            since_at_ms=read.processes[0].started_at_ms if read.processes else 0,
+            since_at_ms=since_ms(read.processes),
             report=services.monitoring.state(name, release_hash=live).last_report if live else None,
             period=period,
             quality=services.monitoring.quality(name, by=period),

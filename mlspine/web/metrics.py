@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from mlspine.backends.gpu import Gpu, Gpus
+from mlspine.core.targets import latency_target
 from mlspine.core.types import FeatureVerdict, Interval, Metric, PerformanceReport
 from mlspine.monitoring.alert import RANK
 from mlspine.monitoring.claims import EndpointStatus
-from mlspine.monitoring.targets import latency_target
 from mlspine.serving.meter import rss_bytes
 from mlspine.web.estimate_metrics import estimate_broken, estimated_quality
 from mlspine.workspace import Workspace

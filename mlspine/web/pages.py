@@ -22,6 +22,7 @@ from starlette.routing import Route
 from mlspine import __version__
 from mlspine.core.errors import Invalid, MlspineError, NotFound, Unidentified
 from mlspine.core.ids import digest_bytes, now_ms
+from mlspine.core.observed import since_ms
 from mlspine.core.types import Actor
 from mlspine.governance import access
 from mlspine.reporting.page import LOOK, page, style_digest
@@ -135,7 +136,7 @@ class Pages:
     async def _home(self, request: Request, actor: Actor) -> Response:
         status = visible(await self._looking.status(), actor)
         advised = None if actor.scope else await self._looking.advised()
-        since = status.processes[0].started_at_ms if status.processes else 0
+        since = since_ms(status.processes)
         return await self._live(request, actor, "home", status=status, since_at_ms=since, advised=advised)
 
     async def _endpoint(self, request: Request, actor: Actor) -> Response:

@@ -20,7 +20,7 @@ pytestmark = [
         reason="the demo's packages are not installed: pip install 'mlspine[demo]'",
     ),
 ]
-TIMEOUT_S = 400
+TIMEOUT_S = 600
 
 
 @pytest.mark.long
@@ -57,7 +57,10 @@ def test_a_model_lives_a_year_in_one_command(desk: Desk) -> None:
         assert f"{each.judged_rows:,} rows" in each.paragraph
         assert each.paragraph[:60] in " ".join(told.stdout.replace("│", " ").split())
     renewed = story.renewals[-1].version
-    assert {row.version for row in story.quality} == {1, renewed}
+    forward, back = story.canary, story.came_back
+    assert forward is not None
+    assert back is not None
+    assert {row.version for row in story.quality} == {1, renewed, back.version}
     assert [row.month for row in story.comparison][-1] == "2013-12"
 
     # forward and back under load
@@ -68,17 +71,33 @@ def test_a_model_lives_a_year_in_one_command(desk: Desk) -> None:
     assert promote.failed == rollback.failed == 0
     assert rollback.reproduced_rows == rollback.recorded_rows > 0
 
+    # it came forward by a canary, and a month later a release with its label turned round came back by itself
+    assert (forward.version, forward.against, forward.steps) == (renewed, 1, (25, 50, 100))
+    assert (forward.state, forward.failed) == ("promoted", 0)
+    assert 400 < forward.by_candidate < forward.requests
+    assert (back.returned, back.back_to, back.failed) == (True, renewed, 0)
+    assert 0 < back.by_broken < back.requests
+    assert back.answers_after > 250
+    told_by_it = " ".join(told.stdout.replace("│", " ").split())
+    assert "Brought forward, and brought back, without anybody" in told.stdout
+    assert f"Release {renewed} by canary: 25%, 50%, 100%" in told.stdout
+    assert f"Release {back.version} came back by itself after" in told.stdout
+    assert back.why
+    assert back.why[1:] in told_by_it
+
     # it was seen to drift and to get worse, on measured labels, with the months it was served
     assert story.windows > 100
     assert any(moment.kind == "alert" for moment in story.moments)
-    assert charted(story.quality)[0].version == 1
-    assert charted(story.quality)[-1].version == renewed
-    assert {row.month for row in charted(story.quality)} == {f"2013-{month:02}" for month in range(4, 13)}
+    drawn = charted(story.quality, without=back.version)
+    assert (drawn[0].version, drawn[-1].version) == (1, renewed)
+    assert {row.month for row in drawn} == {f"2013-{month:02}" for month in range(4, 13)}
     assert story.ledger_intact
-    actions = [entry.action for entry in story.ledger]
+    changes = {"ship", "serve", "retrain", "stage", "promote", "rollback", "canary promoted", "watch returned"}
+    actions = [entry.action for entry in story.ledger if entry.action in changes]
     refused = ["ship", "retrain"] * (len(story.renewals) - 1)
-    switched = ["promote", "rollback", "promote"]
-    assert actions == ["ship", "serve", *refused, "ship", "retrain", "stage", *switched]
+    switched = ["promote", "rollback", "promote", "canary promoted"]
+    by_itself = ["ship", "promote", "rollback", "watch returned"]
+    assert actions == ["ship", "serve", *refused, "ship", "retrain", "stage", *switched, *by_itself]
 
     assert "A model's year" in told.stdout
     advice = told.stdout.split("What to do next")[1]

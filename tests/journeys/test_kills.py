@@ -17,8 +17,18 @@ BACK_WITHIN_S = 5.0
 SHIP_SLOW = """
 import mlspine, numpy as np
 from sklearn.ensemble import RandomForestClassifier
+
+class Mine:
+    '''A class of the user's own, which runs in a process of its own.'''
+
+    def __init__(self, forest):
+        self.forest = forest
+
+    def predict(self, rows):
+        return self.forest.predict(np.asarray(rows))
+
 rng = np.random.default_rng(0); X = rng.normal(size=(600, 3)); y = (X.sum(axis=1) > 0).astype(int)
-mlspine.ship(RandomForestClassifier(100, random_state=0).fit(X, y), X, y, name="slow")
+mlspine.ship(Mine(RandomForestClassifier(100, random_state=0).fit(X, y)), X, y, name="slow")
 """
 
 

@@ -21,6 +21,7 @@ from tests.desk import Desk, ship_churn
 from tests.needs import need
 
 WAIT_S = 60.0
+ROW = {"monthly charge": 75.5, "tenure": 3, "contract": "month"}
 
 
 class Prometheus:
@@ -61,10 +62,16 @@ class Prometheus:
         raise AssertionError(f"{path}: {seen}")
 
 
+def counted(seen: Any) -> float:
+    """The one value of an answer, -1 while there is none."""
+    return float(seen["result"][0]["value"][1]) if seen["result"] else -1.0
+
+
 @pytest.fixture
 def exported(desk: Desk) -> Path:
     need("promtool", shutil.which("prometheus"), "not installed (Debian package prometheus)")
     ship_churn(desk)
+    desk.env["MLSPINE_SERVING__PROCESSES"] = "2"
     desk.mlspine("serve", "churn")
     desk.mlspine("monitoring", "export", "prometheus")
     token = desk.mlspine("tokens", "create", "prometheus", "--role", "viewer", "--json").json
@@ -88,6 +95,14 @@ def test_prometheus_reads_both_ports_and_its_rules_fire(desk: Desk, exported: Pa
             "query", lambda seen: bool(seen["result"]), query='mlspine_latency_target_seconds{endpoint="churn"}'
         )
         assert float(held["result"][0]["value"][1]) >= 0.1
+        for _ in range(40):
+            assert desk.post("/endpoints/churn/predict", ROW)[0] == 200
+        # Whichever process a scrape reaches, it tells of both: counters add up, and none ever falls.
+        total = 'mlspine_requests_total{endpoint="churn",code="200"}'
+        prometheus.wait_for("query", lambda seen: counted(seen) == 40, query=f"sum({total})")
+        prometheus.wait_for("query", lambda seen: counted(seen) >= 5, query=f"min(count_over_time({total}[1m]))")
+        assert counted(prometheus.ask("query", query=f"sum(resets({total}[5m]))")) == 0
+        assert counted(prometheus.ask("query", query=f"count(count by (process) ({total}))")) == 2
         pid = json.loads((desk.folder / ".mlspine/run/control.json").read_bytes())["pid"]
         os.kill(pid, signal.SIGSTOP)  # neither dead, so nothing restarts it, nor answering
         try:

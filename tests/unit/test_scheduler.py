@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from mlspine import migrations
@@ -54,7 +55,7 @@ class Stage:
     def __init__(self) -> None:
         self.monitoring = Recorder()
         self.broken = False
-        self.counters = {"requests": 0, "failures": 0, "p99_s": 0.0}
+        self.counters: dict[str, Any] = {"requests": 0, "failures": 0, "p99_s": 0.0}
         self.config = Config()
         self.predictions = SimpleNamespace(ingest=self._ingest, housekeep=lambda: None)
         self.processes = SimpleNamespace(supervise=list, observe=self._observe)
@@ -69,6 +70,7 @@ class Stage:
         self.artifacts = SimpleNamespace(collect=tuple)
         self.attached = SimpleNamespace(tell=lambda: 0)
         self.watching = SimpleNamespace(read_due=list, tell_others=lambda: None)
+        self.rollouts = SimpleNamespace(tally=lambda: None, decide=list, note_death=lambda _: None)
         self.ingested = 0
         self.now_s = 0.0
         self.scheduler = Scheduler(self, clock_s=lambda: self.now_s)  # type: ignore[arg-type]
@@ -144,6 +146,18 @@ def test_failed_answers_above_the_limit_alert_and_clear_when_they_cease() -> Non
     assert stage.monitoring.open == {}
 
 
+def test_answers_by_somebody_else_than_the_live_release_are_told_and_forgotten_after_a_while() -> None:
+    stage = Stage()
+    stage.pass_time(0.0)
+    stage.counters |= {"requests": 100, "rows": 100, "paths": {"live": 90, "fallback": 10}}
+    stage.pass_time(10.0)
+    assert stage.monitoring.open == {("churn", "guards:fallback"): "WARNING"}
+    stage.counters |= {"requests": 300, "rows": 300, "paths": {"live": 290, "fallback": 10}}
+    for _ in range(31):
+        stage.pass_time(10.0)
+    assert stage.monitoring.open == {}
+
+
 def test_answers_that_fail_for_a_quarter_of_an_hour_are_critical() -> None:
     stage = Stage()
     stage.monitoring.clock = lambda: int(stage.now_s * 1000)
@@ -189,6 +203,76 @@ def test_few_requests_say_nothing_about_the_error_rate() -> None:
     stage.counters = {"requests": 50, "failures": 50, "p99_s": 0.01}
     stage.pass_time(10.0)
     assert stage.monitoring.open == {}
+
+
+class Pair(Stage):
+    """Two inference processes, each with counters of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_process = [{"requests": 0, "failures": 0, "p99_s": 0.0} for _ in range(2)]
+        self.dropped = [0, 0]
+
+    def count(self, process: int, requests: int, failures: int = 0) -> None:
+        before = self.by_process[process]
+        grown = {"requests": before["requests"] + requests, "failures": before["failures"] + failures}
+        self.by_process[process] = before | grown
+
+    def _observe(self) -> tuple[ProcessState, ...]:
+        return tuple(
+            ProcessState(
+                process=f"inference-{n}",
+                pid=n + 1,
+                started_at_ms=0,
+                plan=1,
+                ready=True,
+                endpoints={"churn": counters},
+                spool_dropped_rows=self.dropped[n],
+            )
+            for n, counters in enumerate(self.by_process)
+        )
+
+
+def test_failed_answers_of_several_processes_are_judged_together() -> None:
+    pair = Pair()
+    pair.count(0, 100_000)
+    pair.count(1, 10)
+    pair.pass_time(0.0)
+    for _ in range(3):
+        pair.count(0, 1000)
+        pair.count(1, 60, failures=6)
+        pair.pass_time(10.0)
+    assert pair.monitoring.open == {}  # 0.6% of all answers, though a tenth of one process's
+    pair.count(1, 500, failures=200)
+    pair.pass_time(10.0)
+    assert pair.monitoring.open == {("churn", "errors"): "WARNING"}
+
+
+def test_the_slowest_of_several_processes_speaks_for_the_latency() -> None:
+    pair = Pair()
+    declared = msgspec.structs.replace(pair.config.monitoring, latency_p99_s=0.1)
+    pair.config = msgspec.structs.replace(pair.config, monitoring=declared)
+    pair.by_process = [
+        {"requests": 500, "failures": 0, "p99_s": 0.01},
+        {"requests": 99, "failures": 0, "p99_s": 0.5},
+    ]
+    pair.pass_time(0.0)
+    assert pair.monitoring.open == {}  # too few requests to say
+    pair.count(1, 1)
+    for _ in range(3):
+        pair.pass_time(10.0)
+        assert pair.monitoring.open == {("churn", "latency"): "WARNING"}
+
+
+def test_rows_that_one_process_lost_are_not_forgotten_for_the_other() -> None:
+    pair = Pair()
+    pair.dropped = [7, 0]
+    for _ in range(2):
+        pair.pass_time(10.0)
+        assert pair.monitoring.open == {("", "log"): "CRITICAL"}
+    pair.dropped = [0, 0]
+    pair.pass_time(10.0)
+    assert pair.monitoring.open == {}
 
 
 def test_the_error_window_forgets_after_five_minutes_and_survives_a_restart() -> None:

@@ -9,7 +9,10 @@ from tests.wire.conftest import ROW
 
 
 def value(text: str, series: str) -> float:
-    return next((float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(series + " ")), 0.0)
+    """The sample of a series, of the one process there is."""
+    mine = 'process="inference-0"}'
+    series = f"{series[:-1]},{mine} " if series.endswith("}") else f"{series}{{{mine} "
+    return next((float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(series)), 0.0)
 
 
 def test_requests_rows_and_refusals_are_counted(several: Inference) -> None:

@@ -140,3 +140,25 @@ def test_an_empty_frame_is_refused(single: Inference) -> None:
     body = {"dataframe_split": json.loads(pd.DataFrame({"a": [], "b": []}).to_json(orient="split"))}
     answer = requests.post(single.url + "/invocations", json=body, timeout=10)
     assert answer.status_code == 400
+
+
+def test_the_nan_that_mlflows_client_writes_is_null(several: Inference) -> None:
+    model, X, _ = mixed()
+    frame = X.astype({"since": str, "city": str})
+    assert frame["debt"].isna().any()
+    text = json.dumps({"dataframe_split": frame.to_dict(orient="split")})
+    assert "NaN" in text
+    answer = requests.post(several.url + "/endpoints/mixed/invocations", data=text, headers=JSON, timeout=10)
+    assert answer.json() == {"predictions": model.predict(X).tolist()}
+    for word in ("NaN", "Infinity"):  # no null where there can be none, and no infinity in JSON
+        text = json.dumps({"dataframe_records": [ROW | {"net income": float(word), "debt": float("nan")}]})
+        refused = requests.post(several.url + "/endpoints/mixed/invocations", data=text, headers=JSON, timeout=10)
+        assert (refused.status_code, refused.json()["error_code"]) == (400, "BAD_REQUEST")
+
+
+def test_a_frame_may_come_with_its_columns_in_any_order(several: Inference) -> None:
+    model, X, _ = mixed()
+    text = X[list(X)[::-1]].assign(extra=1).to_json(orient="split", date_format="iso")
+    body = {"dataframe_split": json.loads(text)}
+    answer = requests.post(several.url + "/endpoints/mixed/invocations", json=body, timeout=10)
+    assert answer.json() == {"predictions": model.predict(X).tolist()}

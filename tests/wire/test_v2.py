@@ -38,7 +38,7 @@ def test_the_stock_client_finds_server_and_model(client: Any) -> None:
     assert client.is_model_ready("mixed", "3")
     assert not client.is_model_ready("silent")
     assert not client.is_model_ready("nobody")
-    assert client.get_server_metadata()["extensions"] == []
+    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
     index = {each["name"]: each["state"] for each in client.get_model_repository_index()}
     assert index == {"mixed": "READY", "flowers": "READY", "prices": "READY", "silent": "UNAVAILABLE"}
 
@@ -97,13 +97,6 @@ def test_compressed_requests_of_the_stock_client(client: Any) -> None:
             request_compression_algorithm=algorithm,
         )
         assert result.as_numpy("predict").shape == (2,)
-
-
-def test_binary_tensors_are_refused_in_words(client: Any) -> None:
-    binary = triton.InferInput("X", [1, 4], "FP64")
-    binary.set_data_from_numpy(np.zeros((1, 4)), binary_data=True)
-    with pytest.raises(triton.InferenceServerException, match="binary tensors are not spoken here"):
-        client.infer("flowers", [binary])
 
 
 def body(**more: Any) -> dict[str, Any]:
@@ -188,3 +181,29 @@ def test_kserve_v1_predicts(several: Inference) -> None:
 def test_a_non_finite_number_has_no_json_form(several: Inference) -> None:
     raw = json.dumps({"inputs": [body(data=[float("nan")] * 8)]}).encode()
     assert several.post("/v2/models/flowers/infer", raw).status == 400
+
+
+def test_explanations_are_refused_in_words(several: Inference) -> None:
+    refused = several.post("/v1/models/mixed:explain", {"instances": [ROW]})
+    assert (refused.status, "no explanations" in refused.json["error"]) == (501, True)
+    assert several.post("/v1/models/nobody:explain", {"instances": [ROW]}).status == 404
+
+
+def test_the_repository_index_lists_all_or_what_is_ready(several: Inference, client: Any) -> None:
+    index = "/v2/repository/index"
+    for body in (b"", {}, {"ready": False}):
+        assert {each["name"] for each in several.post(index, body).json} == {"mixed", "flowers", "prices", "silent"}
+    ready = several.post(index, {"ready": True}).json
+    assert {each["name"]: each["version"] for each in ready} == {"mixed": "3", "flowers": "1", "prices": "2"}
+    for body in (b"{", {"ready": "yes"}, []):
+        assert (several.post(index, body).status, "error" in several.post(index, body).json) == (400, True)
+
+
+def test_loading_a_ready_model_is_no_change_and_unloading_is_refused(client: Any) -> None:
+    client.load_model("mixed")
+    with pytest.raises(triton.InferenceServerException, match="not unloaded by callers"):
+        client.unload_model("mixed")
+    with pytest.raises(triton.InferenceServerException, match="silent is not ready"):
+        client.load_model("silent")
+    with pytest.raises(triton.InferenceServerException, match="nothing answers"):
+        client.load_model("nobody")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from mlspine.core.errors import Invalid
 from mlspine.serving.batcher import Answer
 from mlspine.serving.rows import Table, parse_json, shown
-from mlspine.web.exchange import Reply, Scope, json_reply
+from mlspine.web.exchange import Refused, Reply, Scope, json_reply
 from mlspine.web.wires.speaker import Subject, Told
 
 
@@ -32,7 +32,10 @@ class KserveV1Wire:
         if not isinstance(raw, dict) or not isinstance(raw.get("instances"), list):
             got = shown(raw.get("instances")) if isinstance(raw, dict) else shown(raw)
             raise Invalid(f'expected {{"instances": [row, ...]}}, got {got}')
-        return self._codec.read_rows(raw["instances"], at="instances"), None
+        rows = raw["instances"]
+        if len(self._codec.schema.fields) == 1 and not any(isinstance(row, dict | list) for row in rows):
+            rows = [[value] for value in rows]
+        return self._codec.read_rows(rows, at="instances"), None
 
     def write(self, request_id: str, answer: Answer, context: None) -> Reply:
         call, start, stop = answer
@@ -42,3 +45,8 @@ class KserveV1Wire:
     def error(told: Told) -> Reply:
         words = [told.message, *told.details, *([told.hint] if told.hint else [])]
         return json_reply({"error": ". ".join(words)}, told.status)
+
+
+async def explain() -> Reply:
+    """Refuse: explanations are not computed per request."""
+    raise Refused(501, "this server computes no explanations of single predictions", hint="ask :predict")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -45,7 +46,7 @@ class MlflowScoringWire:
         content_type = header(scope, b"content-type").decode("latin-1").partition(";")[0].strip().lower()
         match content_type:
             case "" | "application/json" | "application/json-numpy-split":
-                return self._read_json(parse_json(body)), None
+                return self._read_json(_parse(body)), None
             case "text/csv":
                 return self._read_csv(body), None
         raise Refused(
@@ -104,7 +105,10 @@ class MlflowScoringWire:
         ]
         if wrong or not all(isinstance(name, str) for name in names):
             raise Invalid("dataframe_split cannot be read", details=wrong[:20] or ("columns: expected names",))
-        return self._codec.read_rows([dict(zip(names, row, strict=True)) for row in rows], at="dataframe_split.data")
+        at = "dataframe_split.data"
+        if tuple(names) == self._schema.names:
+            return self._codec.read_rows(rows, at=at)
+        return self._codec.read_rows([dict(zip(names, row, strict=True)) for row in rows], at=at)
 
     def _read_rows(self, rows: Any, at: str, *, records_only: bool) -> Table:
         if not isinstance(rows, list):
@@ -138,6 +142,21 @@ class MlflowScoringWire:
             [strangers | {name: _csv_value(row[at], field) for at, name, field in kept} for row in rows],
             at="line",
         )
+
+
+def _parse(body: bytes) -> Any:
+    """JSON, and the NaN that MLflow's own client writes into it for null."""
+    if b"NaN" not in body:
+        return parse_json(body)
+    try:
+        return json.loads(body, parse_constant=_constant)
+    except (ValueError, RecursionError):
+        return parse_json(body)  # says what is wrong
+
+
+def _constant(name: str) -> None:
+    if name != "NaN":
+        raise Invalid(f"{name} is not JSON", hint="send infinities as bytes: /v2/models/NAME/infer")
 
 
 def _as_list(values: Any) -> Any:

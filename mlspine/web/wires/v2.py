@@ -1,24 +1,72 @@
-"""Open Inference Protocol v2, REST with JSON tensors: one tensor per column, or one matrix for all."""
+"""Open Inference Protocol v2, REST: tensors as JSON, as bytes behind a JSON part, or some of each."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+import zlib
+from typing import Annotated, Any, ClassVar, NamedTuple
 
+import msgspec
 import numpy as np
 
 from mlspine.core.errors import Invalid
-from mlspine.core.types import Field
 from mlspine.serving.batcher import Answer
 from mlspine.serving.rows import Table, parse_json, shown
-from mlspine.web.exchange import Reply, Scope, header, json_reply
-from mlspine.web.wires.speaker import Subject, Told, numeric_only
+from mlspine.web.exchange import JSON, Header, Reply, Scope, encode, json_reply
+from mlspine.web.wires.speaker import Subject, Told
+from mlspine.web.wires.tensors import (
+    DATATYPES,
+    FLOATS,
+    HALVES,
+    INTEGERS,
+    Array,
+    Tensor,
+    datatype_of,
+    tensor_from_bytes,
+    tensor_to_bytes,
+    texts_of,
+)
+from mlspine.web.wires.v2_model import MAX_PROBLEMS, PLATFORM, PREDICT, V2Model
 
-FLOATS = frozenset({"FP16", "FP32", "FP64", "BF16"})
-INTEGERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
-DATATYPES = FLOATS | INTEGERS | {"BOOL", "BYTES"}
-PREDICT, PREDICT_PROBA = "predict", "predict_proba"
-_OF_KIND = {"i": "INT64", "u": "UINT64", "f": "FP64", "b": "BOOL"}
+EXTENSIONS = ("binary_tensor_data",)
+LENGTH_HEADER = b"inference-header-content-length"
+OCTETS = (b"content-type", b"application/octet-stream")
+COMPRESSED_FROM_BYTES = 32 * 1024  # smaller answers travel faster than they are compressed
+_WANTED = 'expected {"inputs": [{"name", "shape", "datatype", "data"}, ...]}'
+
+_Number = int | float
+
+
+class _InputParameters(msgspec.Struct):
+    binary_data_size: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Input(msgspec.Struct):
+    name: str
+    shape: Annotated[list[Annotated[int, msgspec.Meta(ge=0)]], msgspec.Meta(min_length=1)]
+    datatype: str
+    data: list[_Number | list[_Number]] | msgspec.UnsetType = msgspec.UNSET
+    parameters: _InputParameters | None = None
+
+
+class _Request(msgspec.Struct):
+    """A request as it usually is; what does not decode is read again with care."""
+
+    inputs: Annotated[list[_Input], msgspec.Meta(min_length=1)]
+    id: str | msgspec.UnsetType = msgspec.UNSET
+    outputs: list[dict[str, Any]] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+_decoder = msgspec.json.Decoder(_Request)
+
+
+class Asked(NamedTuple):
+    """How a request wants to be answered. outputs: each with whether as bytes."""
+
+    id: str | None
+    outputs: tuple[tuple[str, bool], ...]
+    gzip: bool
 
 
 class V2Wire:
@@ -36,47 +84,59 @@ class V2Wire:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._codec = subject.codec
-        self._schema = subject.codec.schema
-        signature = subject.signature
-        with_shares = signature.task in ("binary", "multiclass") and bool(signature.classes)
-        self._outputs = (PREDICT, PREDICT_PROBA) if with_shares else (PREDICT,)
+        self._model = V2Model(subject)
+        self._all = {binary: tuple((name, binary) for name in self._model.outputs) for binary in (False, True)}
 
     # ------------------------------------------------------------ one inference
 
-    def read(self, body: bytes, scope: Scope) -> tuple[Table, dict[str, Any]]:
-        if header(scope, b"inference-header-content-length"):
-            raise Invalid("binary tensors are not spoken here", hint='send "data" as JSON')
-        raw = parse_json(body)
-        if not isinstance(raw, dict) or not isinstance(raw.get("inputs"), list) or not raw["inputs"]:
-            raise Invalid('expected {"inputs": [{"name", "shape", "datatype", "data"}, ...]}')
-        if not isinstance(raw.get("id", ""), str):
-            raise Invalid(f"id: expected a text, got {shown(raw['id'])}")
-        context = {"id": raw.get("id"), "outputs": self._selected(raw.get("outputs"))}
-        problems: list[str] = []
-        tensors = {}
-        for at, tensor in enumerate(raw["inputs"]):
-            read = _read_tensor(tensor, f"inputs[{at}]", problems)
-            if read is not None:
-                tensors[tensor["name"]] = read
-        if problems:
-            raise Invalid("the tensors cannot be read", details=problems[:20])
-        return self._table(tensors), context
+    def read(self, body: bytes, scope: Scope) -> tuple[Table, Asked]:
+        length, gzip = b"", False
+        for name, value in scope["headers"]:
+            if name == LENGTH_HEADER:
+                length = value
+            elif name == b"accept-encoding":
+                gzip = _takes_gzip(value)
+        head, tail = _split(body, length) if length else (body, b"")
+        try:
+            request = _decoder.decode(head)
+            tensors = _read_quickly(request.inputs, tail)
+        except (msgspec.DecodeError, ValueError, RecursionError, OverflowError):
+            return self._read_carefully(head, tail, gzip)
+        request_id = None if request.id is msgspec.UNSET else request.id
+        return self._model.table(tensors), Asked(
+            request_id, self._selected(request.outputs, request.parameters or {}), gzip
+        )
 
-    def write(self, request_id: str, answer: Answer, context: dict[str, Any]) -> Reply:
-        call, start, stop = answer
-        made: dict[str, Any] = {PREDICT: _tensor(PREDICT, call.outputs.prediction[start:stop])}
-        if call.outputs.probabilities is not None:
-            made[PREDICT_PROBA] = _tensor(PREDICT_PROBA, call.outputs.probabilities[start:stop])
-        reply = {
+    def write(self, request_id: str, answer: Answer, context: Asked) -> Reply:
+        outputs: list[dict[str, Any]] = []
+        parts: list[bytes] = []
+        for name, binary in context.outputs:
+            values = V2Model.array(name, answer)
+            if values is None:
+                continue
+            held_back = V2Model.abstained(answer) if name == PREDICT else []
+            marks: dict[str, Any] = {"abstained": held_back} if held_back else {}
+            if binary:
+                parts.append(tensor_to_bytes(values))
+                marks["binary_data_size"] = len(parts[-1])
+                outputs.append(_described(name, values))
+            else:
+                outputs.append(_described(name, values) | {"data": _data(values, held_back)})
+            if marks:
+                outputs[-1]["parameters"] = marks
+        told: dict[str, Any] = {
             "model_name": self._subject.name,
             "model_version": str(self._subject.version),
             "parameters": {"request_id": request_id, "release": self._subject.release_hash},
-            "outputs": [made[name] for name in context["outputs"] if name in made],
+            "outputs": outputs,
         }
-        if context["id"] is not None:
-            reply["id"] = context["id"]
-        return json_reply(reply)
+        if context.id is not None:
+            told["id"] = context.id
+        body, headers = encode(told), [JSON]
+        if parts:
+            headers = [OCTETS, (LENGTH_HEADER, b"%d" % len(body))]
+            body = b"".join((body, *parts))
+        return _compressed(body, headers) if context.gzip else Reply(200, body, headers)
 
     @staticmethod
     def error(told: Told) -> Reply:
@@ -89,189 +149,206 @@ class V2Wire:
 
     def metadata(self) -> dict[str, Any]:
         """What the model takes and gives, as tensors."""
-        outputs = [{"name": PREDICT, "datatype": self._predict_datatype(), "shape": [-1]}]
-        if PREDICT_PROBA in self._outputs:
-            classes = len(self._subject.signature.classes)
-            outputs.append({"name": PREDICT_PROBA, "datatype": "FP64", "shape": [-1, classes]})
         return {
             "name": self._subject.name,
             "versions": [str(self._subject.version)],
-            "platform": "mlspine",
-            "inputs": [
-                {
-                    "name": field.name,
-                    "datatype": datatype(field),
-                    "shape": [-1, field.width] if field.width else [-1],
-                }
-                for field in self._schema.fields
-            ],
-            "outputs": outputs,
+            "platform": PLATFORM,
+            "inputs": [each._asdict() for each in self._model.inputs_described()],
+            "outputs": [each._asdict() for each in self._model.outputs_described()],
         }
 
-    def _predict_datatype(self) -> str:
-        classes = self._subject.signature.classes
-        if self._subject.signature.task == "regression" or not classes:
-            return "FP64"
-        kinds = {type(each) for each in classes}
-        if kinds == {bool}:
-            return "BOOL"
-        return "INT64" if kinds == {int} else "FP64" if kinds <= {int, float} else "BYTES"
+    # ------------------------------------------------------------ reading with care
 
-    # ------------------------------------------------------------ reading
+    def _read_carefully(self, head: bytes, tail: memoryview | bytes, gzip: bool) -> tuple[Table, Asked]:
+        """What the decoder refused: texts, booleans, and everything that is wrong, said in words."""
+        raw = parse_json(head)
+        if not isinstance(raw, dict) or not isinstance(raw.get("inputs"), list) or not raw["inputs"]:
+            raise Invalid(_WANTED)
+        if not isinstance(raw.get("id", ""), str):
+            raise Invalid(f"id: expected a text, got {shown(raw['id'])}")
+        parameters = raw.get("parameters") or {}
+        if not isinstance(parameters, dict):
+            raise Invalid(f"parameters: expected an object, got {shown(parameters)}")
+        asked = Asked(raw.get("id"), self._selected(raw.get("outputs"), parameters), gzip)
+        problems: list[str] = []
+        tensors: dict[str, Tensor] = {}
+        at_byte = 0
+        for at, given in enumerate(raw["inputs"]):
+            size = _binary_size(given, f"inputs[{at}]", problems)
+            read = _read_tensor(given, f"inputs[{at}]", tail, at_byte, size, problems)
+            at_byte += size or 0
+            if read is not None and given["name"] in tensors:
+                problems.append(f"inputs[{at}]: {given['name']} is there twice")
+            elif read is not None:
+                tensors[given["name"]] = read
+        if not problems and at_byte != len(tail):
+            problems.append(
+                f"{len(tail)} bytes follow the JSON part, the tensors' binary_data_size add up to {at_byte}"
+            )
+        if problems:
+            raise Invalid("the tensors cannot be read", details=problems[:MAX_PROBLEMS])
+        return self._model.table(tensors), asked
 
-    def _selected(self, outputs: Any) -> tuple[str, ...]:
-        if outputs is None or outputs == []:
-            return self._outputs
+    def _selected(self, outputs: Any, parameters: dict[str, Any]) -> tuple[tuple[str, bool], ...]:
+        binary = _flag(parameters, "binary_data_output", "parameters", False)
+        if not outputs:
+            return self._all[binary]
         if not isinstance(outputs, list) or not all(isinstance(each, dict) for each in outputs):
             raise Invalid(f'outputs: expected [{{"name"}}, ...], got {shown(outputs)}')
-        names = tuple(each.get("name") for each in outputs)
-        unknown = [name for name in names if name not in self._outputs]
-        if unknown:
-            raise Invalid(
-                f"no output {', '.join(shown(name) for name in unknown)}",
-                hint=f"outputs are {', '.join(self._outputs)}",
-            )
-        return names
-
-    def _table(self, tensors: dict[str, _Tensor]) -> Table:
-        fields = {field.name: field for field in (*self._schema.fields, *self._codec.also)}
-        alone = next(iter(tensors.values())) if len(tensors) == 1 else None
-        if alone is not None and len(alone.shape) == 2 and not self._is_one_column(tensors, fields):
-            return self._from_matrix(alone)
-        problems = [
-            problem
-            for name, tensor in tensors.items()
-            if name in fields
-            for problem in tensor.misfit(name, fields[name])
-        ]
-        unknown = [name for name in tensors if name not in fields]
-        problems += [f"{name}: no such input" for name in unknown]
-        if problems:
-            raise Invalid(
-                "the tensors do not fit the model",
-                hint=f"inputs are {', '.join(self._schema.names)}",
-                details=problems[:20],
-            )
-        return self._codec.read_columns(
-            {name: _nested(tensor, fields[name]) for name, tensor in tensors.items() if name in fields}
+        names = self._model.select([each.get("name") for each in outputs])
+        return tuple(
+            (name, _as_bytes(each.get("parameters"), f"outputs[{at}].parameters", binary))
+            for at, (name, each) in enumerate(zip(names, outputs, strict=True))
         )
 
-    def _is_one_column(self, tensors: dict[str, _Tensor], fields: dict[str, Field]) -> bool:
-        """Whether a lone tensor is the lone column, rather than a matrix of all columns."""
-        name, tensor = next(iter(tensors.items()))
-        return name in fields and (fields[name].width > 0 or tensor.shape[1] == 1)
 
-    def _from_matrix(self, tensor: _Tensor) -> Table:
-        rows, width = tensor.shape
-        if not numeric_only(self._schema):
-            raise Invalid(
-                "one matrix cannot carry this model's columns, which are not all numbers",
-                hint=f"send one tensor per column: {', '.join(self._schema.names)}",
-            )
-        if width != len(self._schema.fields):
-            raise Invalid(
-                f"the matrix has {width} columns, the model takes {len(self._schema.fields)}",
-                hint=f"in this order: {', '.join(self._schema.names)}",
-            )
-        columns = {}
-        for at, field in enumerate(self._schema.fields):
-            values = tensor.data[at::width]
-            if field.type == "bool":  # a matrix of numbers has no other way to say it
-                values = [bool(value) if value in (0, 1) else value for value in values]
-            columns[field.name] = values
-        if rows == 0:
-            raise Invalid("the request holds no rows")
-        return self._codec.read_columns(columns)
+def _read_quickly(inputs: list[_Input], tail: memoryview | bytes) -> dict[str, Tensor]:
+    """Tensors of numbers; raises ValueError for all that wants a second look."""
+    tensors: dict[str, Tensor] = {}
+    at = 0
+    for each in inputs:
+        size = msgspec.UNSET if each.parameters is None else each.parameters.binary_data_size
+        if size is not msgspec.UNSET:
+            if size < 0 or at + size > len(tail) or each.data is not msgspec.UNSET or each.datatype not in DATATYPES:
+                raise ValueError("bytes")
+            try:
+                tensors[each.name] = tensor_from_bytes(each.datatype, each.shape, tail[at : at + size])
+            except Invalid as exc:
+                raise ValueError from exc
+            at += size
+        else:
+            tensors[each.name] = Tensor(each.datatype, tuple(each.shape), _numbers(each))
+    if at != len(tail) or len(tensors) != len(inputs):
+        raise ValueError("bytes left over, or a name twice")
+    return tensors
 
 
-class _Tensor:
-    """A tensor whose element count matches its shape, flat in row-major order."""
-
-    __slots__ = ("data", "datatype", "shape")
-
-    def __init__(self, shape: list[int], datatype: str, data: list[Any]) -> None:
-        self.shape = shape
-        self.datatype = datatype
-        self.data = data
-
-    def misfit(self, name: str, field: Field) -> list[str]:
-        """Why this tensor cannot be that column; empty when it can."""
-        said = []
-        if self.datatype not in accepted(field):
-            said.append(f"{name}: datatype {self.datatype}, the model takes {datatype(field)}")
-        width = field.width or 1
-        if not (self.shape[1:] == [width] or (not field.width and len(self.shape) == 1)):
-            wanted = f"[n, {width}]" if field.width else "[n] or [n, 1]"
-            said.append(f"{name}: shape {self.shape}, the model takes {wanted}")
-        return said
+def _numbers(given: _Input) -> Array:
+    if given.data is msgspec.UNSET or given.datatype in HALVES:
+        raise ValueError("data")
+    if given.datatype in FLOATS:
+        values = np.array(given.data, dtype=np.float64)
+    elif given.datatype in INTEGERS:
+        values = np.array(given.data)
+        if values.dtype.kind not in "iu":
+            raise ValueError("fractions, beyond 64 bits, or empty")
+    else:
+        raise ValueError("no numbers")
+    if values.size != math.prod(given.shape):
+        raise ValueError("shape")
+    return values.reshape(-1)
 
 
-def datatype(field: Field) -> str:
-    """The datatype a column is advertised with."""
-    match field.type:
-        case "float" | "vector":
-            return "FP64"
-        case "int":
-            return "INT64"
-        case "bool":
-            return "BOOL"
-        case "category" if field.levels and all(type(level) in (int, float) for level in field.levels):
-            return "INT64" if all(type(level) is int for level in field.levels) else "FP64"
-        case "category" if field.levels and all(type(level) is bool for level in field.levels):
-            return "BOOL"
-    return "BYTES"
+def _split(body: bytes, length: bytes) -> tuple[bytes, memoryview]:
+    """The JSON part and the bytes behind it."""
+    if not length.isdigit() or len(length) > 18:
+        raise Invalid(
+            f"Inference-Header-Content-Length: expected a number of bytes, got {length[:40].decode('latin-1')!r}"
+        )
+    end = int(length)
+    if end > len(body):
+        raise Invalid(f"Inference-Header-Content-Length is {end}, the whole body is {len(body)} bytes")
+    return body[:end], memoryview(body)[end:]
 
 
-def accepted(field: Field) -> frozenset[str]:
-    """The datatypes a column is read from: its own, and whatever widens to it."""
-    match datatype(field):
-        case "FP64":
-            return FLOATS | INTEGERS
-        case "INT64":
-            return INTEGERS
-        case other:
-            return frozenset({other})
+def _binary_size(tensor: Any, at: str, problems: list[str]) -> int | None:
+    """How many bytes of the body behind the JSON part are this tensor's; None when it is in the JSON part."""
+    parameters = tensor.get("parameters") if isinstance(tensor, dict) else None
+    if not isinstance(parameters, dict) or "binary_data_size" not in parameters:
+        return None
+    size = parameters["binary_data_size"]
+    if type(size) is not int or size < 0:
+        problems.append(f"{at}.parameters.binary_data_size: expected a whole number, got {shown(size)}")
+        return 0
+    return size
 
 
-def _read_tensor(tensor: Any, at: str, problems: list[str]) -> _Tensor | None:
+def _read_tensor(
+    tensor: Any, at: str, tail: memoryview | bytes, at_byte: int, size: int | None, problems: list[str]
+) -> Tensor | None:
     if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
         problems.append(f'{at}: expected {{"name", "shape", "datatype", "data"}}, got {shown(tensor)}')
         return None
     shape, kind, data = tensor.get("shape"), tensor.get("datatype"), tensor.get("data")
     said = []
-    if not isinstance(shape, list) or not shape or not all(type(size) is int and size >= 0 for size in shape):
+    if not isinstance(shape, list) or not shape or not all(type(each) is int and each >= 0 for each in shape):
         said.append(f"{at}.shape: expected a list of whole numbers, got {shown(shape)}")
-    if kind not in DATATYPES:
+    if not isinstance(kind, str) or kind not in DATATYPES:
         said.append(f"{at}.datatype: expected one of {', '.join(sorted(DATATYPES))}, got {shown(kind)}")
-    if isinstance(tensor.get("parameters"), dict) and "binary_data_size" in tensor["parameters"]:
-        said.append(f'{at}: binary tensors are not spoken here; send "data" as JSON')
-    elif not isinstance(data, list):
+    elif kind in HALVES and size is None:
+        said.append(f"{at}.datatype: {kind} has no JSON form; send it as bytes, with binary_data_size")
+    if size is not None and data is not None:
+        said.append(f"{at}: data and binary_data_size exclude each other")
+    elif size is not None and at_byte + size > len(tail):
+        said.append(f"{at}: {size} bytes announced, {max(0, len(tail) - at_byte)} are there")
+    elif size is None and not isinstance(data, list):
         said.append(f"{at}.data: expected a list, got {shown(data)}")
-    if said or not isinstance(shape, list) or not isinstance(kind, str) or not isinstance(data, list):
+    if said or not isinstance(shape, list) or not isinstance(kind, str):
         problems += said
         return None
+    if size is not None:
+        try:
+            return tensor_from_bytes(kind, shape, tail[at_byte : at_byte + size])
+        except Invalid as exc:
+            problems.append(f"{at}: {exc.message}")
+            return None
     flat = _flat(data)
     if len(flat) != math.prod(shape):
         problems.append(f"{at}: {len(flat)} elements for shape {shape}")
         return None
-    return _Tensor(shape, kind, flat)
+    return Tensor(kind, tuple(shape), flat)
 
 
-def _flat(data: list[Any]) -> list[Any]:
-    while any(isinstance(each, list) for each in data):
-        data = [item for each in data for item in (each if isinstance(each, list) else [each])]
+def _flat(data: Any) -> list[Any]:
+    flat: list[Any] = data
+    while any(isinstance(each, list) for each in flat):
+        flat = [item for each in flat for item in (each if isinstance(each, list) else [each])]
+    return flat
+
+
+def _as_bytes(parameters: Any, at: str, default: bool) -> bool:
+    if parameters is None:
+        return default
+    if not isinstance(parameters, dict):
+        raise Invalid(f"{at}: expected an object, got {shown(parameters)}")
+    for name in ("classification", "shared_memory_region"):
+        if parameters.get(name):
+            raise Invalid(f"{at}.{name} is not spoken here", hint="ask for the output as it is")
+    return _flag(parameters, "binary_data", at, default)
+
+
+def _flag(parameters: dict[str, Any], name: str, at: str, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise Invalid(f"{at}.{name}: expected true or false, got {shown(value)}")
+    return value
+
+
+# ---------------------------------------------------------------- writing
+
+
+def _described(name: str, values: Array) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype_of(values), "shape": list(values.shape)}
+
+
+def _data(values: Array, held_back: list[int]) -> list[Any]:
+    data: list[Any] = texts_of(values) if datatype_of(values) == "BYTES" else values.reshape(-1).tolist()
+    for row in held_back:
+        data[row] = None
     return data
 
 
-def _nested(tensor: _Tensor, field: Field) -> list[Any]:
-    if not field.width:
-        return tensor.data
-    return [tensor.data[at : at + field.width] for at in range(0, len(tensor.data), field.width)]
+def _takes_gzip(value: bytes) -> bool:
+    for each in value.lower().split(b","):
+        coding, _, weight = each.partition(b";")
+        if coding.strip() == b"gzip":
+            return weight.replace(b" ", b"") not in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000")
+    return False
 
 
-def _tensor(name: str, values: np.ndarray[Any, Any]) -> dict[str, Any]:
-    flat = values.reshape(-1).tolist()
-    kind = _OF_KIND.get(values.dtype.kind, "BYTES")
-    if kind == "BYTES":
-        flat = [value if isinstance(value, str) else str(value) for value in flat]
-    return {"name": name, "datatype": kind, "shape": list(values.shape), "data": flat}
+def _compressed(body: bytes, headers: list[Header]) -> Reply:
+    if len(body) < COMPRESSED_FROM_BYTES:
+        return Reply(200, body, headers)
+    stream = zlib.compressobj(1, zlib.DEFLATED, 31)
+    squeezed = stream.compress(body) + stream.flush()
+    return Reply(200, squeezed, [*headers, (b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")])

@@ -153,3 +153,21 @@ def test_costs_go_after_four_hundred_days(make_world: Callable[..., World]) -> N
     world.now_ms = NOW_MS
     world.workspace.advisor.note()
     assert [each.requests for each in store.spent(world.workspace.db, from_day="")] == [1]
+
+
+def test_the_cpus_of_a_machine_are_offered_once_however_many_processes_use_them(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLSPINE_SERVING__PROCESSES", "2")
+    world = make_world()
+    world.now_ms = int(time.time() * 1000)
+    world.ship("tumour", owner="maria@example.org")
+    world.workspace.deployment.serve("tumour:1", actor=MARIA)
+    one, other = world.workspace.processes.observe()
+    world.now_ms = max(one.started_at_ms, other.started_at_ms) + 60_000
+
+    cost = world.workspace.advisor.cost()
+
+    assert cost.up_s == pytest.approx(60.0 + abs(one.started_at_ms - other.started_at_ms) / 1000)
+    assert cost.cpu_s_offered == pytest.approx(cost.up_s * one.cpus)
+    assert cost.cpu_s_used > max(one.cpu_s, other.cpu_s)

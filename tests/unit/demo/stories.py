@@ -10,6 +10,8 @@ from mlspine.advisor.stages import Maturity
 from mlspine.core.types import Interval, LedgerEntry
 from mlspine.demo.figures import (
     AlertLine,
+    CameBack,
+    CanaryRun,
     Comparison,
     Distribution,
     DriftCell,
@@ -179,6 +181,28 @@ def story(*, name: str = "temp", **changes: object) -> Story:
         ),
         alerts=(AlertLine(severity="CRITICAL", title=name, why=name, times=3, windows=40, open=True),),
         switches=(switch("promote", 1, 3), switch("rollback", 3, 1)),
+        canary=CanaryRun(
+            version=3,
+            against=1,
+            steps=(25, 50, 100),
+            state="promoted",
+            why=name,
+            requests=6_000,
+            by_candidate=2_400,
+            failed=0,
+            seconds=9.4,
+        ),
+        came_back=CameBack(
+            version=4,
+            back_to=3,
+            returned=True,
+            why=name,
+            after_s=3.2,
+            requests=3_100,
+            by_broken=1_900,
+            failed=0,
+            answers_after=300,
+        ),
         traffic=Traffic(
             flights_sent=256_001,
             requests=25_800,

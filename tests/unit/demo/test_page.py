@@ -3,10 +3,11 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from mlspine.demo.chart import Flag, Stayed, quality_chart
 from mlspine.demo.figures import Story
-from mlspine.demo.page import advice, charted, comparison_verdict, lead, render
+from mlspine.demo.page import advice, by_itself, charted, comparison_verdict, lead, render
 from tests.unit.demo.stories import AUGUST_MS, advised, comparison, interval, quality, renewal, story
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\" </style>"
@@ -101,6 +102,29 @@ def test_months_with_few_labels_are_not_drawn() -> None:
 
 def test_the_lead_names_the_lowest_month() -> None:
     assert "Its lowest month was April at 0.653" in lead(story())
+
+
+def test_a_release_that_was_broken_on_purpose_draws_over_no_month() -> None:
+    seconds = quality("2013-09", 0.28, version=4, labelled=900)
+    whole = story(quality=(*story().quality, seconds))
+    assert "Its lowest month was April at 0.653" in lead(whole)
+    assert "0.280" in " ".join(outline(render(whole)).text)
+    without = story(quality=(*story().quality, seconds), came_back=None)
+    assert "Its lowest month was September at 0.280" in lead(without)
+
+
+def test_what_happened_by_itself_is_told_with_its_sentence() -> None:
+    forward, back = by_itself(story(name="opposite orders"))
+    assert forward.startswith("Canary of release 3 beside 1 at 25%, 50%, 100%: it answers everything since")
+    assert "2,400 of 6,000 requests were its own, 0 failed. Opposite orders." in forward
+    assert "came back by itself after 3.2 s, release 3 answers" in back
+    assert back.endswith("Why: opposite orders.")
+    page = " ".join(outline(render(story(name="opposite orders"))).text)
+    assert forward in page
+    assert back in page
+    stuck = story(came_back=replace(story().came_back, returned=False, why=""))
+    assert "was not brought back by the watch" in by_itself(stuck)[1]
+    assert by_itself(story(canary=None, came_back=None)) == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlspine.core.plan import LogSettings, Revision
-from mlspine.deployment.endpoint import next_number, placement_after, rollback_target, trail
+from mlspine.deployment.endpoint import live_since, next_number, placement_after, rollback_target, trail
 
 
 def history(*steps: str) -> list[Revision]:
@@ -66,6 +66,27 @@ def test_a_change_of_settings_is_no_step() -> None:
     target = rollback_target(revisions)
     assert target is not None
     assert target.version == 1
+
+
+def test_what_is_changed_beside_the_live_version_is_no_step() -> None:
+    revisions = history("serve 1", "promote 2", "traffic 2", "guards 2", "traffic 2")
+    target = rollback_target(revisions)
+    assert target is not None
+    assert target.version == 1
+    assert trail(revisions)[-1] is revisions[-1]
+    assert live_since(revisions) is revisions[1]
+    assert versions("serve 1", "traffic 1", "promote 2", "guards 2", "rollback", "rollback") == [1, 1, 2, 2, 1, 0]
+
+
+def test_a_rollback_restores_what_was_last_set_beside_its_release() -> None:
+    revisions = history("serve 1", "guards 1", "promote 2", "traffic 2")
+    assert rollback_target(revisions) is revisions[1]
+
+
+def test_guards_declared_while_nothing_can_answer_are_no_way_back() -> None:
+    revisions = history("serve 1", "rollback", "guards 0")
+    assert trail(revisions) == []
+    assert rollback_target([*revisions, *history("promote 2")]) is None
 
 
 def test_two_native_crashes_move_a_release_to_a_worker() -> None:

@@ -316,3 +316,20 @@ def test_models_that_do_not_answer_are_renamed_and_deleted(house: Models) -> Non
     assert house.registry.models() == []
     assert house.actions()[2:] == ["delete", "rename", "rename", "delete"]
     assert house.governance.verify().intact
+
+
+def test_what_answers_a_share_or_is_asked_along_cannot_be_deleted(house: Models) -> None:
+    house.shipped(1.0, 0.1, 0.01)
+    house.deployment.serve("churn:1", actor=ADA)
+    house.deployment.split("churn", "churn:2", share=0.1, actor=ADA)
+    house.deployment.shadow("churn", "churn:3", actor=ADA)
+    with pytest.raises(Conflict, match="churn:2 answers a share of the requests") as caught:
+        house.moves.delete_version("churn", 2, actor=ADA)
+    assert caught.value.hint == "end that first: mlspine split churn --off"
+    with pytest.raises(Conflict, match="churn:3 is asked along unseen"):
+        house.moves.delete_version("churn", 3, actor=ADA)
+    house.deployment.shadow("churn", None, actor=ADA)
+    house.moves.delete_version("churn", 3, actor=ADA)
+    house.deployment.split("churn", share=0.0, actor=ADA)
+    with pytest.raises(Conflict, match="churn:2 has answered"):
+        house.moves.delete_version("churn", 2, actor=ADA)

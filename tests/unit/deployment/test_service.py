@@ -14,7 +14,7 @@ from mlspine.core.errors import Conflict, Denied, Unavailable
 from mlspine.core.plan import Acknowledgement, LogSettings, Plan, PlannedEndpoint, ProcessState, Proof
 from mlspine.core.types import Actor, Tier
 from mlspine.data.service import Data
-from mlspine.deployment.service import Deployment
+from mlspine.deployment.service import SYSTEM, Deployment
 from mlspine.governance.service import Governance
 from mlspine.registry.prepare import prepare
 from mlspine.registry.service import Registry
@@ -124,6 +124,39 @@ def test_above_tier_low_the_promotion_gate_s_refusal_stops_a_promotion_but_no_wa
     assert house.deployment.rollback("churn", actor=ADA).revision.version == 1
 
 
+def test_an_environment_of_its_own_belongs_to_the_version_and_comes_back_with_it(house: House) -> None:
+    house.ship(1.0)
+    house.ship(0.1)
+    first = house.deployment.serve("churn:1", own_env=True, actor=ADA)
+    assert first.revision.own_env
+    live = house.deployment.plan().endpoints[0].live
+    assert live is not None
+    assert (live.own_env, live.placement) == (True, "worker")
+    assert not house.deployment.promote("churn", 2, actor=ADA).revision.own_env
+    planned = house.deployment.plan().endpoints[0]
+    assert planned.live is not None
+    assert planned.warm is not None
+    assert (planned.live.own_env, planned.warm.own_env) == (False, True)
+    back = house.deployment.rollback("churn", actor=ADA)
+    assert back.revision.own_env
+    assert "the machine's installed packages" not in back.not_restored
+    assert not house.deployment.serve("churn:1", actor=ADA).changed  # as it ran before
+    ended = house.deployment.serve("churn:1", own_env=False, actor=ADA)
+    assert (ended.changed, ended.revision.own_env) == (True, False)
+    assert house.deployment.revisions("churn")[0].own_env
+
+
+def test_what_is_not_installed_stops_a_version_only_where_it_would_run_here(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.ship()
+    monkeypatch.setattr(house.registry, "missing_dependencies", lambda _: ["scikit-learn==1.5.2"])
+    with pytest.raises(Denied, match="stands in the way"):
+        house.deployment.serve("churn", actor=ADA)
+    assert house.deployment.serve("churn", own_env=True, actor=ADA).revision.version == 1
+    assert house.deployment.serve("churn", log=LogSettings(enabled=False), actor=ADA).revision.own_env
+
+
 def test_a_failed_preparation_changes_nothing(house: House) -> None:
     house.ship()
     house.stand_in.broken = True
@@ -157,6 +190,20 @@ def test_a_rollback_past_the_first_release_cannot_answer_and_a_further_one_is_re
         house.deployment.rollback("churn", actor=ADA)
     last = house.governance.entries()[-1]
     assert (last.action, last.actor, last.reason) == ("rollback", "ada", "drill")
+
+
+def test_a_rollback_typed_just_after_it_went_back_by_itself_does_not_leave_nothing(house: House) -> None:
+    house.ship(1.0)
+    house.ship(0.1)
+    house.deployment.serve("churn:1", actor=ADA)
+    house.deployment.promote("churn", 2, actor=ADA)
+    house.deployment.rollback("churn", actor=SYSTEM, reason="watch: slow")
+    with pytest.raises(Conflict, match="went back from version 2 to 1 by itself 0 s ago"):
+        house.deployment.rollback("churn", actor=ADA)
+    assert house.deployment.get("churn").current.version == 1
+    house.deployment.promote("churn", 2, actor=ADA)
+    house.deployment.rollback("churn", actor=ADA)
+    assert house.deployment.rollback("churn", actor=ADA).revision.version == 0  # one's own word twice is meant
 
 
 def test_serving_what_is_served_writes_nothing(house: House) -> None:

@@ -331,3 +331,14 @@ def test_a_field_that_requests_are_refused_for_is_one_alert(feed_desk: FeedDesk)
         at_s = 1000.0 + 10 * step
         watch("bikes", "inference-0", {"requests": 3000 + 100 * step, "refused_fields": {"temp": 180}}, at_s)
     assert feed_desk.causes() == []
+
+
+def test_what_one_process_refuses_is_not_cleared_by_another(feed_desk: FeedDesk) -> None:
+    watch = feed_desk.workspace.feeds.watch_refusals
+    for process in ("inference-0", "inference-1"):
+        watch("bikes", process, {"requests": 0, "refused_fields": {}}, 0.0)
+    watch("bikes", "inference-0", {"requests": 400, "refused_fields": {"temp": 290}}, 60.0)
+    watch("bikes", "inference-1", {"requests": 400, "refused_fields": {}}, 60.0)
+    assert feed_desk.causes() == ["feed:refusals:temp"]
+    watch("bikes", "inference-1", {"requests": 500, "refused_fields": {}}, 200.0)  # the other is gone
+    assert feed_desk.causes() == []

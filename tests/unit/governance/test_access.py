@@ -25,6 +25,9 @@ HARMLESS = {
     *("labels", "output", "path", "source"),
     *("label", "prediction", "right", "sentinel", "size"),  # of what was drawn for review, and known cases
     *("blocks", "column", "names"),  # of columns, or what stands together
+    *("cohort", "salt", "share", "unit"),  # how requests are divided
+    *("guards", "own_env"),
+    *("canary", "hours", "margin", "promotes", "step_minutes", "step_requests"),  # what a canary goes through
     # They hold names within: their methods name no subject besides, so no token with a scope may call them.
     *("attempt", "comparison", "drilled"),
 }

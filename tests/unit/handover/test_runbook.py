@@ -7,7 +7,7 @@ import shlex
 import msgspec
 import pytest
 
-from mlspine.core.plan import Endpoint, LogSettings, Revision
+from mlspine.core.plan import Endpoint, LogSettings, Revision, Traffic
 from mlspine.core.types import FeedState, ModelVersion
 from mlspine.handover.runbook import TASKS, Known, Runbook, markdown, write_runbook
 
@@ -145,3 +145,13 @@ def test_the_page_names_the_place_the_owner_and_when_it_was_drilled() -> None:
 def test_an_owner_that_git_assumed_or_nobody_named_is_said_so() -> None:
     assert "assumed" in write_runbook("deploy", known(owner_assumed=True)).call[0]
     assert "mlspine card churn --set owner=" in write_runbook("deploy", known(owner="")).call[0]
+
+
+def test_a_candidate_is_taken_back_before_the_rollback_that_would_otherwise_do_only_that() -> None:
+    divided = msgspec.structs.replace(revision(2), traffic=Traffic(candidate=3, share=0.1))
+    endpoint = msgspec.structs.replace(known().endpoint, current=divided)
+    for task in ("rollback", "fallback"):
+        typed = commands(write_runbook(task, known(endpoint=endpoint)))  # type: ignore[arg-type]
+        back = next(n for n, line in enumerate(typed) if line.startswith("mlspine rollback"))
+        assert typed.index("mlspine split churn --off") < back
+        assert "mlspine split churn --off" not in commands(write_runbook(task, known()))  # type: ignore[arg-type]

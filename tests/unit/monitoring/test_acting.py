@@ -124,6 +124,28 @@ def house(tmp_path: Path) -> House:
     return made
 
 
+def test_while_a_candidate_answers_a_share_it_is_taken_back_and_what_is_live_stays(house: House) -> None:
+    house.deployment.split("churn", "churn:3", share=0.2, actor=ADA)
+    house.alarm("errors")
+    assert house.acting.act() == ["churn"]
+    assert (house.live(), house.deployment.get("churn").current.traffic.candidate) == (2, 0)
+    told = house.told()
+    assert told is not None
+    assert told.title == "churn: took version 3 back by itself: version 2 answers everything"
+    assert house.acting.act() == []  # the alert spoke of both of them, so a person decides about the other
+    assert house.live() == 2
+    house.alarm("latency")  # this one is about what answers now
+    assert house.acting.act() == ["churn"]
+    assert house.live() == 1
+
+
+def test_a_division_begun_after_an_alarm_does_not_make_it_one_about_the_past(house: House) -> None:
+    house.alarm("errors")
+    house.deployment.shadow("churn", "churn:3", actor=ADA)
+    assert house.acting.act() == ["churn"]
+    assert house.live() == 1
+
+
 @pytest.mark.parametrize("cause", ["errors", "errors@other", "latency", "quality:auc", "sentinel"])
 def test_a_critical_about_the_answers_brings_the_release_before_back_once(house: House, cause: str) -> None:
     house.alarm(cause)

@@ -93,6 +93,8 @@ class Log:
         score: np.ndarray[Any, Any] | None = None,
         request_id: str = "",
         dropped_rows: int = 0,
+        path: str = "live",
+        version: int = 1,
     ) -> str:
         """Write one request of n rows to the spool; returns its id."""
         rows = len(next(iter(inputs.values())))
@@ -105,7 +107,7 @@ class Log:
         batch = Batch(
             endpoint=endpoint,
             release_hash=release,
-            version=1,
+            version=version,
             revision=1,
             request_ids=[request_id],
             row_counts=[rows],
@@ -117,6 +119,7 @@ class Log:
             event_at_ms=events,
             keys=list(keys),
             dropped_rows=dropped_rows,
+            path=path,
         )
         self.writer.append([batch])
         return request_id

@@ -11,7 +11,10 @@ import threading
 from pathlib import Path
 
 from mlspine.predictions import ingest, segment
-from tests.unit.predictions.conftest import BASE_MS, HOUR_MS, Log, sample
+from tests.unit.predictions.conftest import BASE_MS, HOUR_MS, RELEASE, Log, sample
+
+PATHS = ("live", "live", "candidate", "rule")
+CANDIDATE = "c" * 64
 
 
 def main(folder: Path, round_: str) -> None:
@@ -29,7 +32,9 @@ def main(folder: Path, round_: str) -> None:
 def answer(log: Log, told: Path) -> None:
     with told.open("a") as file:
         for n in itertools.count():
-            request_id = log.answer(sample(1 + n % 7, n), at_ms=BASE_MS + n % 3 * HOUR_MS)
+            rows, at_ms, path = sample(1 + n % 7, n), BASE_MS + n % 3 * HOUR_MS, PATHS[n % len(PATHS)]
+            request_id = log.answer(rows, at_ms=at_ms, path=path, release=CANDIDATE if path == "candidate" else RELEASE)
+            log.answer(rows, at_ms=at_ms, path="shadow", release=CANDIDATE, request_id=request_id)
             file.write(f"{request_id} {1 + n % 7}\n")
             file.flush()
 

@@ -36,12 +36,15 @@ def test_a_process_killed_at_random_moments_keeps_every_row_exactly_once(tmp_pat
     log.predictions.ingest()
     logged = dict(log.ask("select _id, count(*) from log group by 1"))
     narrow = dict(log.ask("select _id, count(*) from outcomes group by 1"))
-    wrong = {id_: (rows, logged.get(id_)) for id_, rows in answered.items() if logged.get(id_) != int(rows)}
-    assert wrong == {}, f"seed {seed}"
+    shadowed = dict(log.ask("select _id, count(*) from shadow group by 1"))
+    for held in (logged, shadowed):
+        wrong = {id_: (rows, held.get(id_)) for id_, rows in answered.items() if held.get(id_) != int(rows)}
+        assert wrong == {}, f"seed {seed}"
     assert narrow == logged
     assert len(answered) > 50
     doubled = log.ask("select count(*) - count(distinct (_id, _row)) from log")
     assert doubled == [[0]], f"seed {seed}"
+    assert log.ask("select count(*) - count(distinct (_id, _row)) from shadow") == [[0]], f"seed {seed}"
     assert log.profile_rows() == sum(logged.values()) == log.predictions.summary("shop").rows
     log.writer.close()
     log.predictions.ingest()

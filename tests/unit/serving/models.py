@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 CRASH, HANG, FAIL = 666.0, 777.0, -1.0
+GROW = 888.0
+_held: list[bytes] = []  # what a model that was asked for GROW never lets go of
 
 
 class Doubler:
@@ -23,6 +25,10 @@ class Doubler:
             os.abort()
         if (values == HANG).any():
             time.sleep(60)
+        if (values == GROW).any():
+            while True:  # until somebody ends this process
+                _held.append(b"x" * 20_000_000)
+                time.sleep(0.01)
         if (values < 0).any():
             raise ValueError("negative values are not for me")
         time.sleep(self.pause_s)

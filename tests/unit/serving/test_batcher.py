@@ -15,6 +15,7 @@ from mlspine.serving.batcher import (
     Answer,
     Answered,
     Batcher,
+    Hooks,
     LoopBatcher,
     ModelError,
     Request,
@@ -57,14 +58,14 @@ def predictions(answer: Answer) -> list[Any]:
 
 
 def in_loop(model: Callable[[Columns], Outputs], log: Log, **more: Any) -> LoopBatcher:
-    return LoopBatcher(model, canned=lambda: True, codec=CODEC, task="regression", record=log, **more)
+    return LoopBatcher(model, canned=lambda: True, codec=CODEC, task="regression", hooks=Hooks(log, **more))
 
 
 def in_worker(model: Callable[[Columns], Awaitable[Outputs]], log: Log, **more: Any) -> WorkerBatcher:
     async def canned() -> bool:
         return True
 
-    return WorkerBatcher(model, canned=canned, codec=CODEC, task="regression", record=log, **more)
+    return WorkerBatcher(model, canned=canned, codec=CODEC, task="regression", hooks=Hooks(log, **more))
 
 
 async def ask(batcher: Batcher, *requests: Request) -> list[Any]:
@@ -114,6 +115,52 @@ def test_a_model_that_gives_too_few_predictions_is_not_believed() -> None:
         assert "1 predictions for 2 rows" in answer.message
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("where", ["loop", "worker"])
+def test_a_model_that_answers_with_no_number_is_refused_in_words(where: str) -> None:
+    def texts(columns: Columns) -> Outputs:
+        return Outputs(np.array(["a text"] * len(columns["a"]), dtype=object), None)
+
+    async def elsewhere(columns: Columns) -> Outputs:
+        return texts(columns)
+
+    async def run() -> None:
+        batcher = in_loop(texts, Log()) if where == "loop" else in_worker(elsewhere, Log())
+        answers = await ask(batcher, request(1), request(2))
+        assert ["could not convert" in str(answer) for answer in answers] == [True, True]
+
+    asyncio.run(run())
+
+
+def test_what_is_too_late_is_given_away_and_its_late_answer_is_nobodys() -> None:
+    log, gate = Log(), asyncio.Event()
+    given_away: list[str] = []
+
+    async def slow(columns: Columns) -> Outputs:
+        if 7.0 in columns["a"]:
+            await gate.wait()
+        return Outputs(columns["a"] * 2, None)
+
+    def failed(requests: Sequence[Request], exc: Exception, *, lost: bool) -> None:
+        given_away.extend(each.request_id for each in requests)
+        assert lost
+        for each in requests:
+            each.deliver(each, None, exc)
+
+    async def run() -> None:
+        batcher = in_worker(slow, log, failed=failed, deadline_s=0.05)
+        late = batcher.submit(request(7, name="late"))
+        await asyncio.sleep(0.01)
+        behind = batcher.submit(request(8, name="behind"))
+        answers = await asyncio.gather(late, behind, return_exceptions=True)
+        assert [isinstance(each, Unavailable) for each in answers] == [True, True]
+        gate.set()
+        assert predictions(await batcher.submit(request(1, name="next"))) == [2.0]
+
+    asyncio.run(run())
+    assert given_away == ["late", "behind"]
+    assert log.calls == [(["next"], 1)]
 
 
 def test_a_large_request_is_answered_in_slices_and_recorded_once() -> None:

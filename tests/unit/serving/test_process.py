@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import pytest
 
 from mlspine.core.errors import Conflict
 from mlspine.serving import process
-from mlspine.serving.process import ControlKeeper, start_detached, take_lock, write_pid_file
+from mlspine.serving.process import ControlKeeper, is_deputy, others, start_detached, take_lock, write_pid_file
 
 
 class Keeper:
@@ -20,7 +21,10 @@ class Keeper:
     def __init__(self, run: Path, argv: Sequence[str] = ("control",)) -> None:
         self.now = 1000.0
         self.started: list[float] = []
-        self.keeper = ControlKeeper(run, lambda: argv, start=self._start, timer=lambda: self.now)
+        self.deputy = False
+        self.keeper = ControlKeeper(
+            run, lambda: argv, start=self._start, timer=lambda: self.now, deputy=lambda: self.deputy
+        )
 
     def _start(self, argv: Sequence[str], run: Path) -> subprocess.Popen[bytes]:
         self.started.append(self.now)
@@ -48,6 +52,32 @@ def test_a_control_that_holds_its_lock_is_left_alone(tmp_path: Path) -> None:
         assert keeper.started == []
     keeper.look_for(1)
     assert len(keeper.started) == 1
+
+
+def test_while_another_process_looks_after_control_this_one_waits(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path)
+    keeper.deputy = True
+    keeper.look_for(10)
+    assert keeper.started == []
+    keeper.look_for(1)
+    assert keeper.started == [1010.0]
+
+
+def test_living_processes_are_known_by_their_pid_files_in_order(tmp_path: Path) -> None:
+    script = tmp_path / "mlspine.web.inference"
+    script.write_text("print(flush=True); input()")
+    living = subprocess.Popen([sys.executable, "-S", str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert living.stdout is not None
+        living.stdout.readline()  # it runs
+        for name, pid in (("inference-10", living.pid), ("inference-2", living.pid), ("inference-1", os.getpid())):
+            (tmp_path / f"{name}.json").write_bytes(msgspec.json.encode({"pid": pid}))
+        (tmp_path / "inference-3.json").write_text("half a")
+        assert others(tmp_path, "inference-0") == ["inference-2", "inference-10"]
+        assert others(tmp_path, "inference-2") == ["inference-10"]
+        assert (is_deputy(tmp_path, "inference-10"), is_deputy(tmp_path, "inference-2")) == (True, False)
+    finally:
+        living.communicate(b"\n")
 
 
 @pytest.mark.parametrize("argv", [(), ("control",)])

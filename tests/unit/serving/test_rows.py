@@ -223,3 +223,161 @@ def test_rows_survive_the_way_through_json(rows: list[tuple[float, int, str]]) -
     back = codec.columns([codec.decode(json.dumps(to_jsonable_rows(columns, schema)).encode())])
     for name, expected in columns.items():
         np.testing.assert_array_equal(back[name], expected)
+
+
+# ---------------------------------------------------------------- the quick ways, beside the thorough one
+
+ALSO = (field("who", "text", nullable=True), field("when", "datetime", nullable=True))
+values = st.fixed_dictionaries(
+    {
+        "city": st.sampled_from(["Bern", "Oslo", None]),
+        "net income": st.floats(allow_nan=False, allow_infinity=False) | st.integers(-9, 9),
+        "age": st.integers(-(2**63), 2**63 - 1) | st.just(3.0),
+        "score": st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        "seen": st.none() | st.integers(-9, 9),
+        "member": st.booleans(),
+        "note": st.none() | st.text(max_size=3),
+        "at": st.none() | st.sampled_from(["2026-01-31T12:00:00Z", 0]),
+        "embedding": st.lists(st.floats(0, 1), min_size=2, max_size=2),
+    },
+)
+
+
+def plain(columns: dict[str, Any]) -> dict[str, Any]:
+    """Columns as lists that compare, NaN and NaT as None."""
+    return {name: [None if one != one else one for one in each.tolist()] for name, each in columns.items()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(values, min_size=1, max_size=3), st.sampled_from([(), ALSO]))
+def test_however_rows_are_spelled_they_are_read_as_value_by_value(rows: list[dict[str, Any]], also: Any) -> None:
+    codec = RowCodec(SCHEMA, also=also)
+    thorough = [codec._read_row(row, "", []) for row in rows]
+    expected = plain(codec._assemble(thorough))
+    listed = [[row[name] for name in SCHEMA.names] for row in rows]
+    by_column = {name: [row[name] for row in rows] for name in SCHEMA.names}
+    for body in ({"rows": rows}, rows, {"rows": listed}, listed, {"columns": by_column}):
+        assert plain(codec.columns([codec.decode(json.dumps(body).encode())])) == expected
+    for given_rows in (rows, listed):
+        assert plain(codec.columns([codec.read_rows(given_rows)])) == expected
+    assert plain(codec.columns([codec.read_columns(by_column)])) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "rows"),
+    [
+        ({"rows": [[1.0, 2.0], {"a": 1, "b": 2}]}, 2),
+        ([{"a": 1, "b": 2}, [1.0, 2.0]], 2),
+        ({"columns": {"a": [1], "b": [2, 3]}}, 0),
+        ({"columns": {"a": [], "b": []}}, 0),
+        ({"rows": []}, 0),
+        ([[1.0]], 0),
+        ({"a": 1}, 0),
+    ],
+)
+def test_what_the_quick_ways_pass_over_is_read_or_refused_with_care(body: Any, rows: int) -> None:
+    codec = RowCodec(Schema(fields=(field("a", "float"), field("b", "float"))))
+    if rows:
+        assert codec.decode(json.dumps(body).encode()).size == rows
+    else:
+        assert problems_of(body, codec)
+
+
+BARE = RowCodec(Schema(fields=(field("a", "float"), field("b", "float", nullable=True))))
+
+
+def test_a_matrix_of_floats_stays_one_and_is_copied() -> None:
+    given = np.array([[1, 2], [3, np.nan]], dtype=np.float32)
+    table = BARE.read_matrix(given)
+    assert table.matrix is not None
+    assert (table.matrix.dtype, table.matrix.flags.c_contiguous, table.matrix.flags.writeable) == (
+        np.float64,
+        True,
+        True,
+    )
+    assert not np.shares_memory(table.matrix, given)
+    assert plain(BARE.columns([table])) == {"a": [1.0, 3.0], "b": [2.0, None]}
+    rows = BARE.read_rows([[5, 6]])
+    assert plain(BARE.columns([table, rows])) == {"a": [1.0, 3.0, 5.0], "b": [2.0, None, 6.0]}
+    assert (BARE.first(table, "b"), BARE.first(table, "c")) == (2.0, None)
+
+
+def test_a_null_in_a_matrix_is_refused_where_there_can_be_none() -> None:
+    with pytest.raises(Invalid) as told:
+        BARE.read_matrix(np.array([[1.0, 2.0], [np.nan, np.nan], [np.nan, 1.0]]))
+    assert told.value.details == ("columns.a[1]: expected a number, got NaN (and 1 more)",)
+
+
+NUMBERS = RowCodec(
+    Schema(
+        fields=(
+            field("n", "int"),
+            field("m", "int", nullable=True),
+            field("yes", "bool"),
+            field("kind", "category", levels=(1, 2)),
+            field("x", "float"),
+        )
+    ),
+    also=ALSO,
+)
+
+
+def test_a_matrix_becomes_whole_numbers_booleans_and_categories_by_value() -> None:
+    columns = NUMBERS.columns([NUMBERS.read_matrix(np.array([[3.0, np.nan, 1.0, 2.0, np.inf]]))])
+    assert columns["n"].dtype == np.int64
+    assert plain(columns) == {
+        "n": [3],
+        "m": [None],
+        "yes": [True],
+        "kind": [2.0],
+        "x": [np.inf],
+        "who": [None],
+        "when": [None],
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ([3.5, 1, 1, 1, 1], "n[0]: expected a whole number, got 3.5"),
+        ([np.nan, 1, 1, 1, 1], "n[0]: expected a whole number, got NaN"),
+        ([2.0**63, 1, 1, 1, 1], "n[0]: expected a whole number"),
+        ([1, 0.5, 1, 1, 1], "m[0]: expected a whole number or null, got 0.5"),
+        ([1, 1, 2, 1, 1], "yes[0]: expected true or false, got 2"),
+        ([1, 1, 1, 1, np.nan], "x[0]: expected a number, got NaN"),
+    ],
+)
+def test_values_a_column_cannot_hold_are_told_by_place(row: list[float], said: str) -> None:
+    with pytest.raises(Invalid) as told:
+        NUMBERS.read_matrix(np.array([row]))
+    assert said in told.value.details[0]
+
+
+@pytest.mark.parametrize(("shape", "said"), [((2, 3), "3 columns, the model takes 2"), ((0, 2), "no rows")])
+def test_a_matrix_of_another_shape_is_refused(shape: tuple[int, int], said: str) -> None:
+    with pytest.raises(Invalid, match=said):
+        BARE.read_matrix(np.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.array([2**63], dtype=np.uint64), "n[0]: expected a whole number, got 9223372036854775808"),
+        (np.array([[1]]), "n[0]: expected a whole number, got [1]"),
+        (np.array(["1"], dtype=object), 'n[0]: expected a whole number, got "1"'),
+        (np.array([True]), "n[0]: expected a whole number, got true"),
+    ],
+)
+def test_arrays_that_fit_no_whole_number_are_refused(array: Any, said: str) -> None:
+    columns = {"n": array, "m": [1], "yes": np.array([True]), "kind": np.array([1]), "x": np.array([1], dtype=np.int8)}
+    with pytest.raises(Invalid) as told:
+        NUMBERS.read_columns(columns)
+    assert said in told.value.details[0]
+
+
+def test_vectors_come_as_matrices() -> None:
+    codec = RowCodec(Schema(fields=(field("v", "vector", width=2), field("w", "vector", width=1, nullable=True))))
+    given = {"v": np.array([[1, 2]], dtype=np.float32), "w": np.array([[np.nan]])}
+    assert codec.columns([codec.read_columns(given)])["v"].tolist() == [[1.0, 2.0]]
+    with pytest.raises(Invalid, match="1 problem"):
+        codec.read_columns(given | {"v": np.array([[np.nan, 2.0]])})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from mlspine.core.errors import Corrupt, Invalid
 from mlspine.core.ids import digest_file
 from mlspine.core.plan import PlannedRelease
 from mlspine.registry.flavors import Outputs
-from mlspine.serving import runtime
+from mlspine.serving import choosing, measuring, runtime
 from tests.serving_harness import make_release
 from tests.unit.serving.models import Doubler, rows
 
@@ -27,7 +28,7 @@ def numeric(count: int = 60) -> tuple[pd.DataFrame, np.ndarray]:
 @pytest.fixture
 def planned(tmp_path: Path) -> PlannedRelease:
     X, y = numeric()
-    return make_release(tmp_path, LogisticRegression().fit(X, y), X, y)
+    return make_release(tmp_path, LogisticRegression().fit(X, y), X, y, placement="auto")
 
 
 def test_all_recorded_predictions_are_reproduced_and_timed(planned: PlannedRelease) -> None:
@@ -36,6 +37,7 @@ def test_all_recorded_predictions_are_reproduced_and_timed(planned: PlannedRelea
     assert 0 < proof.p50_s <= proof.p95_s <= proof.p99_s
     assert proof.capacity_rows_per_s > 0
     assert (proof.placement, proof.form) == ("loop", "matrix")
+    assert proof.max_call_rows in measuring.SIZES
     assert runtime.still_reproduces(loaded)
 
 
@@ -49,7 +51,7 @@ def test_a_model_that_needs_names_and_types_gets_its_frame(tmp_path: Path) -> No
 def test_a_model_that_answers_otherwise_here_is_refused(
     planned: PlannedRelease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = runtime.load_predictor
+    honest = choosing.load_predictor
 
     def drifting(path: Path, release: object, *, form: str) -> object:
         predict = honest(path, release, form=form)
@@ -60,7 +62,7 @@ def test_a_model_that_answers_otherwise_here_is_refused(
 
         return off_by_a_little
 
-    monkeypatch.setattr(runtime, "load_predictor", drifting)
+    monkeypatch.setattr(choosing, "load_predictor", drifting)
     with pytest.raises(Invalid, match="reproduces 0 of 60 recorded predictions") as caught:
         runtime.load(planned)
     assert "requirements.txt" in caught.value.hint
@@ -82,16 +84,35 @@ def test_another_release_at_the_path_is_corruption(planned: PlannedRelease, tmp_
         runtime.load(planned)
 
 
-def test_a_slow_model_does_not_go_into_the_loop(tmp_path: Path) -> None:
-    _, proof = runtime.load(make_release(tmp_path, Doubler(pause_s=0.002), rows(), rows()[:, 0] + 0.5))
-    assert proof.placement == "worker"
+QUICK, SLOW = measuring.Speed(1e-5, 1e-5, 1e-5, 1e5), measuring.Speed(0.002, 0.002, 0.002, 500.0)
 
 
-def test_a_release_sent_out_of_the_loop_stays_out(planned: PlannedRelease) -> None:
-    speed = runtime.Speed(1e-5, 1e-5, 1e-5, 1e5)
-    assert runtime.fits_loop(planned, speed)
-    sent_out = PlannedRelease(release_hash="h", version=1, path="", placement="worker")
-    assert not runtime.fits_loop(sent_out, speed)
+def test_data_in_known_libraries_runs_in_the_loop_while_quick_and_in_a_thread_when_not(planned: PlannedRelease) -> None:
+    release = runtime.read(planned)
+    assert runtime.place(planned, release, QUICK) == "loop"
+    assert runtime.place(planned, release, SLOW) == "thread"
+    assert runtime.place(planned, release, measuring.Speed(0.0, 0.0, 0.0, 0.0)) == "thread"  # nothing is known of it
+    assert not runtime.belongs_elsewhere(planned)
+
+
+def test_somebody_s_python_code_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
+    planned = make_release(tmp_path, Doubler(), rows(), rows()[:, 0] + 0.5, placement="auto")
+    assert runtime.place(planned, runtime.read(planned), QUICK) == "worker"
+    assert runtime.belongs_elsewhere(planned)
+
+
+def test_a_release_runs_where_it_was_sent(planned: PlannedRelease) -> None:
+    release = runtime.read(planned)
+    for placement in ("loop", "thread", "worker"):
+        sent = msgspec.structs.replace(planned, placement=placement)
+        assert runtime.place(sent, release, SLOW) == placement
+        assert runtime.belongs_elsewhere(sent) is (placement == "worker")
+
+
+def test_a_release_with_its_own_environment_runs_in_a_process_of_its_own(planned: PlannedRelease) -> None:
+    own = msgspec.structs.replace(planned, own_env=True)
+    assert runtime.place(own, runtime.read(own), QUICK) == "worker"
+    assert runtime.belongs_elsewhere(own)
 
 
 def test_differing_versions_are_one_warning_naming_packages() -> None:
@@ -112,43 +133,6 @@ def test_weights_that_change_in_memory_are_noticed(planned: PlannedRelease) -> N
     assert runtime.still_reproduces(loaded)
     loaded.predict = lambda columns: honest({name: values + 1 for name, values in columns.items()})
     assert not runtime.still_reproduces(loaded)
-
-
-def test_labels_must_be_equal_and_floats_close() -> None:
-    labels, shares = np.array(["a", "b"], dtype=object), np.array([[0.1, 0.9], [np.nan, 0.5]])
-    same = runtime.compare(Outputs(labels, shares * (1 + 1e-12)), Outputs(labels, shares))
-    assert same.all
-    other = runtime.compare(Outputs(np.array(["a", "c"], dtype=object), shares), Outputs(labels, shares))
-    assert (other.rows, other.of) == (1, 2)
-    assert "row 1: 'c'" in other.mismatches[0]
-    assert runtime.compare(Outputs(labels, None), Outputs(labels, shares)).rows == 0
-
-
-def test_single_rows_are_timed_in_rotation() -> None:
-    seen = []
-
-    def predict(columns: dict[str, np.ndarray]) -> Outputs:
-        seen.append(columns["a"].tolist())
-        return Outputs(columns["a"], None)
-
-    ticks = iter(range(10_000))
-    speed = runtime.measure(predict, {"a": np.arange(3.0)}, timer=lambda: next(ticks) / 1000)
-    assert (speed.p50_s, speed.p99_s) == pytest.approx((0.001, 0.001))
-    assert len(seen) == 2 + runtime.TIMED_CALLS + 5
-    assert {tuple(each) for each in seen if len(each) == 1} == {(0.0,), (1.0,), (2.0,)}
-
-
-def test_a_slow_model_is_timed_by_few_calls() -> None:
-    calls = []
-
-    def predict(columns: dict[str, np.ndarray]) -> Outputs:
-        calls.append(columns)
-        return Outputs(columns["a"], None)
-
-    ticks = iter(range(10_000))
-    speed = runtime.measure(predict, {"a": np.arange(3.0)}, timer=lambda: next(ticks) * 0.4)
-    assert speed.p50_s == pytest.approx(0.4)
-    assert len(calls) < runtime.TIMED_CALLS / 2
 
 
 def test_the_fingerprint_notices_a_touched_file(planned: PlannedRelease) -> None:

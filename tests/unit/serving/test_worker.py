@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,7 +22,7 @@ from mlspine.registry.flavors import Outputs
 from mlspine.serving.batcher import ModelError
 from mlspine.serving.worker import Worker, pack_columns, pack_outputs, unpack_columns, unpack_outputs
 from tests.serving_harness import make_release
-from tests.unit.serving.models import CRASH, FAIL, HANG, Crash, Doubler, rows
+from tests.unit.serving.models import CRASH, FAIL, GROW, HANG, Crash, Doubler, rows
 
 
 @pytest.fixture
@@ -101,6 +102,44 @@ def test_a_hanging_model_costs_its_deadline_and_then_answers_again(planned: Plan
     run(planned, story, deadline_s=0.3)
 
 
+def test_a_model_that_grows_is_ended_and_the_next_rows_are_answered(planned: PlannedRelease) -> None:
+    bounded = msgspec.structs.replace(planned, worker_memory_bytes=600_000_000)
+
+    async def story(worker: Worker) -> None:
+        first = worker.pid
+        with pytest.raises(Unavailable, match=r"held .* MB, more than the 600 MB it may"):
+            await worker.predict(one(GROW))
+        assert worker.restarts <= 1  # the rows were not sent again
+        assert (await worker.predict(one(1))).prediction.tolist() == [2.0]
+        assert worker.pid not in (0, first)
+
+    run(bounded, story)
+
+
+def test_a_model_too_large_for_its_bound_is_refused_when_it_is_loaded(planned: PlannedRelease) -> None:
+    bounded = msgspec.structs.replace(planned, worker_memory_bytes=1_000_000)
+
+    async def told() -> None:
+        worker = Worker(bounded)
+        with pytest.raises(Unavailable, match="more than the 1 MB"):
+            await worker.start()
+        assert worker.pid == 0
+
+    asyncio.run(told())
+
+
+def test_a_process_that_keeps_ending_is_not_waited_for(planned: PlannedRelease) -> None:
+    async def story(worker: Worker) -> None:
+        worker._pause_s, worker._next_start_at = 8.0, time.monotonic()  # as after several ends in a row
+        with pytest.raises(Unavailable, match="died twice"):
+            await worker.predict(one(CRASH))
+        with pytest.raises(Unavailable, match=r"keeps ending and is started again in \d"):
+            await worker.predict(one(1))
+        assert not await worker.healthy()
+
+    run(planned, story)
+
+
 def test_a_stopped_worker_starts_nothing_again(planned: PlannedRelease) -> None:
     async def story(worker: Worker) -> None:
         await worker.stop()
@@ -137,8 +176,6 @@ def test_it_dies_with_its_parent(planned: PlannedRelease) -> None:
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"
     )
-    import msgspec
-
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     told = msgspec.json.encode(planned).decode()
     done = subprocess.run([sys.executable, "-c", script, told], capture_output=True, check=False, env=environment)

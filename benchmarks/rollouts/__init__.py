@@ -1,0 +1,1 @@
+"""How often a harmless release is taken back, how soon a harmful one is."""

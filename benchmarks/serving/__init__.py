@@ -1,0 +1,3 @@
+"""Serving side by side with rivals: `python -m benchmarks.serving`."""
+
+from benchmarks.serving.host import machine as machine

@@ -1,0 +1,1 @@
+"""Bringing a release forward step by step, on evidence, and watching what was switched."""

@@ -1,0 +1,1 @@
+"""Half an hour of what nobody should send: `python -m tests.soak`, part of `make soak`."""
