@@ -47,7 +47,7 @@ class ServingConfig(Struct, frozen=True, kw_only=True):
     max_queue_rows: PositiveInt = 100_000  # rows waiting for the model; beyond it requests get 503
     runtime: Literal["auto", "native", "onnx"] = "auto"  # how models run: whatever is fastest and agrees, or one of two
     worker_memory_bytes: PositiveInt = 4_000_000_000  # a model process that holds more is started again
-    http: Literal["asgi", "own"] = "asgi"  # asgi: uvicorn; own: HTTP/1.1 of our own, several times faster
+    http: Literal["own", "asgi"] = "own"  # own: HTTP/1.1 of our own; asgi: uvicorn, several times slower
     max_connections: PositiveInt = 20_000  # clients connected to one inference process; more get 503 (http = "own")
 
 

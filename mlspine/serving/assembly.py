@@ -11,13 +11,14 @@ from mlspine.core.errors import MlspineError
 from mlspine.core.plan import PlannedEndpoint, PlannedRelease
 from mlspine.serving import runtime
 from mlspine.serving.arm import Arm, Role
-from mlspine.serving.batcher import MAX_CALL_ROWS, Answered, Hooks, Record, Request, Rows, RuleBatcher
+from mlspine.serving.batcher import MAX_CALL_ROWS, Hooks, Record, RuleBatcher
 from mlspine.serving.breaker import Breaker
 from mlspine.serving.endpoint import ServedEndpoint, SilentEndpoint
 from mlspine.serving.matrix import MatrixReader
 from mlspine.serving.meter import Meter, Spending
 from mlspine.serving.output_rules import OutputRules
 from mlspine.serving.recorder import Recorder, Source
+from mlspine.serving.request import Answered, Request, Rows
 from mlspine.serving.rows import Table
 from mlspine.serving.rule_answer import RuleAnswer
 from mlspine.serving.runner import Runner

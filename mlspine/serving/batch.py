@@ -22,9 +22,10 @@ from mlspine.predictions import segment
 from mlspine.registry.bare import require_whole
 from mlspine.registry.flavors import Outputs
 from mlspine.serving import recorder, runtime
-from mlspine.serving.batcher import MAX_CALL_ROWS, Answered, Request
+from mlspine.serving.batcher import MAX_CALL_ROWS
 from mlspine.serving.publication import Publication, check_output, recover
 from mlspine.serving.recorder import Call, make_batch
+from mlspine.serving.request import Answered, Request
 from mlspine.serving.request_id import new_request_id
 from mlspine.serving.rows import Table
 from mlspine.serving.runtime import LoadedRelease

@@ -10,81 +10,26 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import msgspec
 import numpy as np
 
 from mlspine.core.columns import take
-from mlspine.core.errors import Invalid, MlspineError, Unavailable
+from mlspine.core.errors import MlspineError, Unavailable
 from mlspine.core.types import Columns, Task
-from mlspine.registry.flavors import Array, FromMatrix, Outputs, score_of
+from mlspine.registry.flavors import Array, FromMatrix, Outputs
 from mlspine.serving.matrix import MatrixReader
 from mlspine.serving.output_rules import Ruled
-from mlspine.serving.rows import RowCodec, Table
+from mlspine.serving.outputs import join, select
+from mlspine.serving.refusing import refusal
+from mlspine.serving.request import Answer, Answered, Request, Rows, awaited, fail
+from mlspine.serving.rows import RowCodec
 
 log = logging.getLogger(__name__)
 
 MAX_CALL_ROWS = 1024  # rows the model is given at once, so that one large request does not stop the loop
 MAX_QUEUE_ROWS = 100_000
-
-
-class Request(msgspec.Struct):
-    """One request on its way through the model. `began_s` is by `time.perf_counter`.
-
-    deliver: called once with this request and its answer or an error of the family; set by whoever hands it in.
-    reread: the rows of the request by another schema, where another release has to answer; None: they fit as they are.
-    holder, entered_s: the batcher that owes an answer and since when, where a deadline watches over it.
-    A struct because these are made for every request, and msgspec makes them several times faster than a class.
-    """
-
-    table: Table
-    request_id: str
-    received_at_ms: int
-    began_s: float
-    event_at_ms: int | None = None
-    key: str | None = None
-    latency_s: float = 0.0
-    context: Any = None
-    deliver: Any = None
-    reread: Any = None
-    holder: Any = None
-    entered_s: float = 0.0
-
-
-class Answered:
-    """The rows of one model call, with what came out as Python values. arm: who answered.
-
-    abstained: which rows an output rule left without a prediction; None: none. spelt: the rows as a wire wrote them,
-    kept there for the other requests of the call; None: not yet.
-    """
-
-    __slots__ = ("abstained", "arm", "outputs", "predictions", "score", "scores", "spelt")
-
-    def __init__(self, outputs: Outputs, task: Task, arm: Any = None, abstained: Array | None = None) -> None:
-        self.arm = arm
-        self.abstained = abstained
-        self.spelt: list[bytes] | None = None
-        self.outputs = outputs
-        self.score = score_of(outputs, task)
-        self.predictions: list[Any] = outputs.prediction.tolist()
-        self.scores: list[float] | None = None if self.score is None else self.score.tolist()
-        if abstained is not None:
-            for row in np.flatnonzero(abstained).tolist():
-                self.predictions[row] = None
-
-
-class Answer(NamedTuple):
-    """One request's share of a model call: rows `start` to `stop` of `call`."""
-
-    call: Answered
-    start: int
-    stop: int
-
-
-Deliver = Callable[[Request, Answer | None, Exception | None], None]
-Rows = Columns | Array  # what a call was given: columns, or the matrix of a model that takes one
 
 
 class Record(Protocol):
@@ -139,28 +84,6 @@ class Hooks(NamedTuple):
     over: Callable[[int, int, float, float], None] | None = None
     gone: Callable[[int, int, int, float], None] | None = None
     deadline_s: float | None = None
-
-
-def fail(requests: Sequence[Request], exc: Exception, *, lost: bool = False) -> None:
-    """Tell requests that they are not answered."""
-    for request in requests:
-        request.deliver(request, None, exc)
-
-
-def awaited(request: Request) -> asyncio.Future[Answer]:
-    """A future that the request's answer or error will resolve; set before the request is handed in."""
-    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-
-    def deliver(_: Request, answer: Answer | None, exc: Exception | None) -> None:
-        if future.done():  # its caller hung up
-            return
-        if answer is not None:
-            future.set_result(answer)
-        else:
-            future.set_exception(exc or RuntimeError("neither an answer nor an error"))
-
-    request.deliver = deliver
-    return future
 
 
 class Batcher:
@@ -332,7 +255,7 @@ class LoopBatcher(Batcher):
     def _answer(self, requests: list[Request]) -> None:
         try:
             rows, outputs = self._call(requests)
-            _check(outputs, requests)
+            check(outputs, requests)
             settled = self._settle(requests, rows, outputs)
         except MlspineError as exc:
             self._fail(requests, exc)
@@ -363,7 +286,7 @@ class LoopBatcher(Batcher):
                 parts.append(self._predict(take(columns, slice(start, start + MAX_CALL_ROWS))))
                 await asyncio.sleep(0)
             outputs = join(parts)
-            _check(outputs, [request])
+            check(outputs, [request])
             settled = self._settle([request], columns, outputs)
         except MlspineError as exc:
             self._fail([request], exc)
@@ -376,109 +299,6 @@ class LoopBatcher(Batcher):
         task = self._loop.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-
-
-class WorkerBatcher(Batcher):
-    """For a model in a process of its own: one call at a time, requests gather meanwhile."""
-
-    def __init__(
-        self,
-        predict: Callable[[Columns], Awaitable[Outputs]],
-        *,
-        canned: Callable[[], Awaitable[bool]],
-        **rest: Any,
-    ) -> None:
-        super().__init__(**rest)
-        self._predict = predict
-        self._canned = canned
-        self._running: asyncio.Task[None] | None = None
-        hooks: Hooks = rest["hooks"]
-        self._deadline_s = hooks.deadline_s
-        self._watch: asyncio.TimerHandle | None = None
-        self._called: list[Request] = []
-        self._called_at_s = 0.0
-        self._gone = hooks.gone
-
-    def put(self, request: Request) -> None:
-        super().put(request)
-        request.holder = self
-        request.entered_s = self._timer()
-        if self._deadline_s is not None and self._watch is None:
-            self._watch = self._loop.call_later(self._deadline_s, self._look)
-
-    def _look(self) -> None:
-        """Give away what has waited for longer than its deadline; a late answer to it is nobody's."""
-        assert self._deadline_s is not None
-        self._watch = None
-        latest_s = self._timer() - self._deadline_s
-        owed = [request for request in (*self._called, *self._queue) if request.holder is self]
-        late = [request for request in owed if request.entered_s <= latest_s]
-        if late:
-            for request in late:
-                request.holder = None
-            self._queue = deque(request for request in self._queue if request.holder is self)
-            self._queued_rows = sum(request.table.size for request in self._queue)
-            hung = bool(self._called) and self._called_at_s <= latest_s
-            if self._gone is not None:
-                call_rows = sum(request.table.size for request in self._called) if hung else 0
-                lasted_s = self._timer() - self._called_at_s
-                self._gone(sum(request.table.size for request in late), len(late), call_rows, lasted_s)
-            text = f"the model did not answer within {self._deadline_s:g} s"
-            exc = Unavailable(text, hint="send fewer rows at once") if hung else Late(text, hint="send again")
-            self._failed(late, exc, lost=hung)
-        left = [request.entered_s for request in owed if request.holder is self]
-        if left and self._watch is None:
-            self._watch = self._loop.call_later(max(0.001, min(left) - latest_s), self._look)
-
-    def _wake(self) -> None:
-        if self._running is None:
-            self._running = self._loop.create_task(self._run())
-
-    async def _run(self) -> None:
-        await asyncio.sleep(0)  # let the other requests of this turn arrive
-        try:
-            while self._queue:
-                await self._answer(self._take())
-                self._called = []
-        finally:
-            self._running = None
-
-    async def _answer(self, requests: list[Request]) -> None:
-        self._called, self._called_at_s = requests, self._timer()
-        try:
-            columns = self._codec.columns([request.table for request in requests])
-            outputs = await self._predict(columns)
-            _check(outputs, requests)
-            settled = self._settle_those_owed(requests, columns, outputs)
-        except MlspineError as exc:
-            self._fail_those_owed(requests, exc, lost=isinstance(exc, Unavailable))
-        except Exception as exc:  # noqa: BLE001 (a model may raise anything; refusal() tells or logs it)
-            if len(requests) > 1:
-                half = len(requests) // 2
-                await self._answer(requests[:half])
-                await self._answer(requests[half:])
-            else:
-                self._fail_those_owed(requests, refusal(exc, healthy=await self._canned()))
-        else:
-            self._resolve(settled)
-
-    def _fail_those_owed(self, requests: Sequence[Request], exc: Exception, *, lost: bool = False) -> None:
-        owed = [request for request in requests if request.holder is self]
-        if owed:
-            self._fail(owed, exc, lost=lost)
-
-    def _settle_those_owed(self, requests: Sequence[Request], columns: Columns, outputs: Outputs) -> Settled:
-        if all(request.holder is self for request in requests):
-            return self._settle(requests, columns, outputs)
-        stays, start = [np.empty(0, dtype=np.int64)], 0
-        for request in requests:
-            stop = start + request.table.size
-            if request.holder is self:
-                stays.append(np.arange(start, stop))
-            start = stop
-        rows = np.concatenate(stays)
-        owed = [request for request in requests if request.holder is self]
-        return self._settle(owed, {name: values[rows] for name, values in columns.items()}, select(outputs, rows))
 
 
 class RuleBatcher(Batcher):
@@ -504,46 +324,8 @@ class RuleBatcher(Batcher):
             self._resolve(settled)
 
 
-class Late(Unavailable):
-    """It waited for its turn for longer than its deadline: too much was asked, which is no fault of the model."""
-
-
-class ModelError(Exception):
-    """What a model raised in another process, as text."""
-
-
-def refusal(exc: Exception, *, healthy: bool) -> MlspineError:
-    """What to tell the caller whose rows the model failed on.
-
-    healthy: whether the model still answers its recorded row. If so the values are to blame, else the model.
-    """
-    said = str(exc) if isinstance(exc, ModelError) else f"{type(exc).__name__}: {exc}"
-    said = said.strip().replace("\n", " ")[:300]
-    if healthy:
-        return Invalid(
-            f"the model could not score this row: {said}",
-            hint="compare the values with those it was fitted on",
-        )
-    log.error("the model fails on its own recorded row", extra={"why": said})
-    return Unavailable(f"the model fails: {said}", hint="bring back the release before it: mlspine rollback NAME")
-
-
-def select(outputs: Outputs, rows: Array) -> Outputs:
-    """The outputs of some rows, by their numbers."""
-    probabilities = None if outputs.probabilities is None else outputs.probabilities[rows]
-    return Outputs(prediction=outputs.prediction[rows], probabilities=probabilities)
-
-
-def join(parts: Sequence[Outputs]) -> Outputs:
-    """Outputs of consecutive slices as one."""
-    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
-    return Outputs(
-        prediction=np.concatenate([part.prediction for part in parts]),
-        probabilities=np.concatenate(probabilities) if len(probabilities) == len(parts) else None,
-    )
-
-
-def _check(outputs: Outputs, requests: Sequence[Request]) -> None:
+def check(outputs: Outputs, requests: Sequence[Request]) -> None:
+    """Raises ValueError for outputs that are not one per row."""
     rows = sum([request.table.size for request in requests])
     if len(outputs.prediction) != rows:
         raise ValueError(f"the model gave {len(outputs.prediction)} predictions for {rows} rows")

@@ -12,12 +12,13 @@ from mlspine.core.errors import Invalid, MlspineError, Unavailable
 from mlspine.core.plan import PlannedEndpoint, PlannedRelease
 from mlspine.core.types import Signature
 from mlspine.serving.arm import Arm, Shed
-from mlspine.serving.batcher import Answer, Late, Request, awaited
 from mlspine.serving.breaker import LOST_WEIGHT
 from mlspine.serving.division import goes_to_candidate
 from mlspine.serving.fallback import Reserve, next_answerer
 from mlspine.serving.meter import Meter
 from mlspine.serving.output_rules import Ruled
+from mlspine.serving.refusing import Late
+from mlspine.serving.request import Answer, Request, awaited
 from mlspine.serving.rows import RowCodec
 from mlspine.serving.runner import Runner
 from mlspine.serving.shadowing import Shadow

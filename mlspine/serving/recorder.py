@@ -19,7 +19,7 @@ from mlspine.core.plan import LogSettings
 from mlspine.core.types import Columns
 from mlspine.predictions.spool import Batch, SpoolWriter, encode_column, encode_columns
 from mlspine.registry.flavors import Array
-from mlspine.serving.batcher import Answered, Request, Rows
+from mlspine.serving.request import Answered, Request, Rows
 
 log = logging.getLogger(__name__)
 

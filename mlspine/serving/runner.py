@@ -12,10 +12,11 @@ from mlspine.core.plan import PlannedRelease, Proof
 from mlspine.core.types import Columns
 from mlspine.registry.flavors import FromMatrix, Outputs
 from mlspine.serving import runtime
-from mlspine.serving.batcher import Batcher, Hooks, LoopBatcher, WorkerBatcher
+from mlspine.serving.batcher import Batcher, Hooks, LoopBatcher
 from mlspine.serving.meter import Spending
 from mlspine.serving.plan import InLoopMark
 from mlspine.serving.worker import DEADLINE_S, Worker
+from mlspine.serving.worker_batcher import WorkerBatcher
 
 
 class Runner(Protocol):

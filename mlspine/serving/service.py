@@ -18,16 +18,13 @@ from mlspine.core.errors import Invalid, MlspineError, NotFound, Unavailable, cl
 from mlspine.core.ids import SHORT_HASH, now_ms
 from mlspine.core.plan import Acknowledgement, Plan, PlannedEndpoint, PlannedRelease, ProcessState, Proof, Spent
 from mlspine.serving.assembly import Assembly
-from mlspine.serving.batcher import (
-    MAX_QUEUE_ROWS,
-    Hooks,
-    Request,
-)
+from mlspine.serving.batcher import MAX_QUEUE_ROWS, Hooks
 from mlspine.serving.endpoint import ServedEndpoint, SilentEndpoint
 from mlspine.serving.meter import Meter, ReleaseInfo, Spending, cpus, process_cpu_s, render, rss_bytes
 from mlspine.serving.plan import InLoopMark
 from mlspine.serving.readiness import Readiness
 from mlspine.serving.recorder import Recorder
+from mlspine.serving.request import Request
 from mlspine.serving.request_id import new_request_id
 from mlspine.serving.runner import Runner, start_runner
 from mlspine.serving.shadowing import record_nothing

@@ -20,7 +20,7 @@ from mlspine.core.plan import PlannedRelease
 from mlspine.core.types import Task
 from mlspine.registry.release import read_recorded, read_release
 from mlspine.serving.arm import Arm
-from mlspine.serving.batcher import Answer, Answered, Request, Rows
+from mlspine.serving.request import Answer, Answered, Request, Rows
 
 log = logging.getLogger(__name__)
 

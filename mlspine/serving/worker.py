@@ -32,7 +32,7 @@ from mlspine.core.plan import PlannedRelease, Proof
 from mlspine.core.types import Columns
 from mlspine.registry.flavors import Outputs
 from mlspine.serving import own_environment, runtime
-from mlspine.serving.batcher import ModelError
+from mlspine.serving.refusing import ModelError
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from mlspine import __version__
 from mlspine.core.errors import Invalid, MlspineError, NotFound, Unavailable, closest
 from mlspine.core.ids import now_ms
 from mlspine.serving.arm import Arm
-from mlspine.serving.batcher import Answer, Request
 from mlspine.serving.endpoint import CANNOT_ANSWER, ServedEndpoint, SilentEndpoint
+from mlspine.serving.request import Answer, Request
 from mlspine.serving.request_id import new_request_id, read_request_id
 from mlspine.serving.service import Serving
 from mlspine.web import inference_docs

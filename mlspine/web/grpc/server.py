@@ -14,8 +14,8 @@ import grpc.aio
 from mlspine import __version__
 from mlspine.core.errors import Conflict, Invalid, MlspineError, NotFound, Unavailable
 from mlspine.core.ids import now_ms
-from mlspine.serving.batcher import Request
 from mlspine.serving.endpoint import ServedEndpoint, SilentEndpoint
+from mlspine.serving.request import Request
 from mlspine.serving.service import Serving
 from mlspine.web.exchange import Refused
 from mlspine.web.grpc.messages import METHODS, SERVICE, Messages, load_messages

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlspine.core.errors import Invalid
-from mlspine.serving.batcher import Answer
+from mlspine.serving.request import Answer
 from mlspine.web.wires.tensors import (
     DATATYPES,
     HALVES,

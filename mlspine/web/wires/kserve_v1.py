@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from mlspine.core.errors import Invalid
-from mlspine.serving.batcher import Answer
+from mlspine.serving.request import Answer
 from mlspine.serving.rows import Table, parse_json, shown
 from mlspine.web.exchange import Refused, Reply, Scope, json_reply
 from mlspine.web.wires.speaker import Subject, Told

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from mlspine.core.errors import Invalid
 from mlspine.core.types import Field
-from mlspine.serving.batcher import Answer
+from mlspine.serving.request import Answer
 from mlspine.serving.rows import Table, parse_json, shown
 from mlspine.web.exchange import Refused, Reply, Scope, header, json_reply, text_reply
 from mlspine.web.wires.speaker import Subject, Told

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from mlspine.serving.batcher import Answer, Answered
+from mlspine.serving.request import Answer, Answered
 from mlspine.serving.rows import Table
 from mlspine.web.exchange import JSON, Reply, Scope, encode, json_reply
 from mlspine.web.wires.speaker import Subject, Told

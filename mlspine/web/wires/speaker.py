@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from mlspine.core.types import Schema, Signature
-from mlspine.serving.batcher import Answer
+from mlspine.serving.request import Answer
 from mlspine.serving.rows import RowCodec, Table
 from mlspine.web.exchange import Reply, Scope
 

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from mlspine.core.errors import Invalid
-from mlspine.serving.batcher import Answer
+from mlspine.serving.request import Answer
 from mlspine.serving.rows import Table, parse_json, shown
 from mlspine.web.exchange import JSON, Header, Reply, Scope, encode, json_reply
 from mlspine.web.wires.speaker import Subject, Told

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mlspine.core.errors import Invalid
 from mlspine.core.types import Field
-from mlspine.serving.batcher import Answer
+from mlspine.serving.request import Answer
 from mlspine.serving.rows import Table, shown
 from mlspine.web.wires.speaker import Subject, numeric_only
 from mlspine.web.wires.tensors import FLOATS, INTEGERS, Array, Tensor

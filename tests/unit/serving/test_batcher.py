@@ -10,19 +10,11 @@ import pytest
 from mlspine.core.errors import Invalid, MlspineError, Unavailable
 from mlspine.core.types import Columns, Field, Schema
 from mlspine.registry.flavors import Outputs
-from mlspine.serving.batcher import (
-    MAX_CALL_ROWS,
-    Answer,
-    Answered,
-    Batcher,
-    Hooks,
-    LoopBatcher,
-    ModelError,
-    Request,
-    WorkerBatcher,
-    refusal,
-)
+from mlspine.serving.batcher import MAX_CALL_ROWS, Batcher, Hooks, LoopBatcher
+from mlspine.serving.refusing import ModelError, refusal
+from mlspine.serving.request import Answer, Answered, Request
 from mlspine.serving.rows import RowCodec, Table
+from mlspine.serving.worker_batcher import WorkerBatcher
 
 CODEC = RowCodec(Schema(fields=(Field(name="a", type="float", dtype=""),)))
 

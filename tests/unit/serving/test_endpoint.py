@@ -10,10 +10,10 @@ from mlspine.core.errors import Invalid, Unavailable
 from mlspine.core.plan import Cohort, PlannedEndpoint, PlannedRelease, PlannedTraffic
 from mlspine.core.types import Field, Schema
 from mlspine.serving.arm import Arm, Shed
-from mlspine.serving.batcher import Answer, Request
 from mlspine.serving.breaker import Breaker
 from mlspine.serving.endpoint import ServedEndpoint
 from mlspine.serving.meter import Meter
+from mlspine.serving.request import Answer, Request
 from mlspine.serving.rows import RowCodec, Table
 from mlspine.serving.shedding import Refusal
 

@@ -13,9 +13,12 @@ from mlspine.core.plan import PlannedRelease
 from mlspine.core.types import Columns, Field, Schema, Signature
 from mlspine.registry.flavors import Outputs
 from mlspine.serving.arm import Arm
-from mlspine.serving.batcher import Answered, Hooks, Late, Request, WorkerBatcher, awaited
+from mlspine.serving.batcher import Hooks
 from mlspine.serving.breaker import Breaker, BreakerRule
+from mlspine.serving.refusing import Late
+from mlspine.serving.request import Answered, Request, awaited
 from mlspine.serving.rows import RowCodec, Table
+from mlspine.serving.worker_batcher import WorkerBatcher
 
 SCHEMA = Schema(fields=(Field(name="a", type="float", dtype=""),))
 CODEC = RowCodec(SCHEMA)

@@ -12,8 +12,8 @@ from mlspine.core.types import Columns
 from mlspine.predictions.spool import Batch, SpoolWriter, decode_columns, encode_frame, read_frames, spool_files
 from mlspine.registry.flavors import Outputs
 from mlspine.serving import recorder as recorder_module
-from mlspine.serving.batcher import Answered, Request
 from mlspine.serving.recorder import Call, Recorder, Source, make_batch
+from mlspine.serving.request import Answered, Request
 from mlspine.serving.rows import Table
 
 

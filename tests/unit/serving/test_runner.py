@@ -14,9 +14,10 @@ from mlspine.core.errors import Unavailable
 from mlspine.core.plan import PlannedRelease
 from mlspine.registry.flavors import Outputs
 from mlspine.serving import runtime
-from mlspine.serving.batcher import Answer, Batcher, Hooks, Request
+from mlspine.serving.batcher import Batcher, Hooks
 from mlspine.serving.meter import Spending
 from mlspine.serving.plan import InLoopMark
+from mlspine.serving.request import Answer, Request
 from mlspine.serving.runner import LoopRunner, Runner, ThreadRunner, WorkerRunner, start_runner
 from tests.serving_harness import make_release
 from tests.unit.serving import fitted

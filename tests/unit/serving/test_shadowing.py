@@ -10,7 +10,7 @@ from mlspine.core.errors import Unavailable
 from mlspine.core.types import Field, Schema, Task
 from mlspine.registry.flavors import Outputs
 from mlspine.serving.arm import Tally
-from mlspine.serving.batcher import Answer, Answered, Request
+from mlspine.serving.request import Answer, Answered, Request
 from mlspine.serving.rows import RowCodec, Table
 from mlspine.serving.shadowing import Shadow, compare
 

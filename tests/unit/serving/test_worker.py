@@ -19,7 +19,7 @@ from mlspine.core.errors import Corrupt, Unavailable
 from mlspine.core.plan import PlannedRelease
 from mlspine.core.types import Columns
 from mlspine.registry.flavors import Outputs
-from mlspine.serving.batcher import ModelError
+from mlspine.serving.refusing import ModelError
 from mlspine.serving.worker import Worker, pack_columns, pack_outputs, unpack_columns, unpack_outputs
 from tests.serving_harness import make_release
 from tests.unit.serving.models import CRASH, FAIL, GROW, HANG, Crash, Doubler, rows

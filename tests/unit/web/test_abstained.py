@@ -11,7 +11,7 @@ import pytest
 
 from mlspine.core.types import Field, Schema, Signature
 from mlspine.registry.flavors import Outputs
-from mlspine.serving.batcher import Answer, Answered
+from mlspine.serving.request import Answer, Answered
 from mlspine.serving.rows import RowCodec
 from mlspine.web.wires.rows import RowsWire
 from mlspine.web.wires.v2_model import V2Model

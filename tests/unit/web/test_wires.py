@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlspine.core.errors import Invalid
 from mlspine.core.types import Field, Schema, Signature
 from mlspine.registry.flavors import Outputs
-from mlspine.serving.batcher import Answer, Answered
+from mlspine.serving.request import Answer, Answered
 from mlspine.serving.rows import RowCodec
 from mlspine.web.exchange import encode
 from mlspine.web.wires.kserve_v1 import KserveV1Wire
