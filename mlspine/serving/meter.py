@@ -19,7 +19,7 @@ T = TypeVar("T")
 LATENCY_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _PLACE = re.compile(r"\A(?:rows\[\d+\]\.|columns\.)|\[\d+\]\Z")
-SETTLE_CALLS = 256  # model calls put by before they are counted
+SETTLE_CALLS = 16  # model calls put by before they are counted: soon enough for their requests to be in the cache
 RECENT = 4096  # latencies kept for the quantiles of `observe`; a power of two
 
 

@@ -8,7 +8,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,7 +24,7 @@ log = logging.getLogger(__name__)
 
 DRAIN_EVERY_S = 0.25
 RETRY_EVERY_S = 1.0
-SLICE_ROWS = 2048  # encoded between two turns of the loop, well under a millisecond for 30 numeric columns
+SLICE_ROWS = 1024  # encoded between two turns of the loop, well under a millisecond for 30 numeric columns
 MAX_BACKLOG_BYTES = 64 * 1024 * 1024
 _OBJECT_BYTES = 64  # what one value of an object column takes, roughly
 
@@ -67,11 +66,19 @@ class Recorder:
 
     Serving wins over logging: when the disk is full or slow the oldest unwritten rows are dropped beyond
     MAX_BACKLOG_BYTES, and counted in `dropped_rows`. Not so for sources with `log_first`: their rows are kept,
-    and whoever answers for them asks `is_full` first and refuses.
+    and whoever answers for them asks `is_full` first and refuses. drained: called after each round, when few
+    requests are held.
     """
 
-    def __init__(self, writer: SpoolWriter, *, max_backlog_bytes: int = MAX_BACKLOG_BYTES) -> None:
+    def __init__(
+        self,
+        writer: SpoolWriter,
+        *,
+        max_backlog_bytes: int = MAX_BACKLOG_BYTES,
+        drained: Callable[[], None] = lambda: None,
+    ) -> None:
         self._writer = writer
+        self._drained = drained
         self._max_backlog_bytes = max_backlog_bytes
         self._calls: list[Call] = []
         self._backlog: deque[_Waiting] = deque()
@@ -143,18 +150,21 @@ class Recorder:
         while True:
             await asyncio.sleep(DRAIN_EVERY_S)
             await self._collect()
+            self._drained()
 
     async def _collect(self) -> None:
-        """Turn calls into batches, in slices with the loop free in between."""
+        """Turn calls into batches, in slices with the loop free in between. Each slice is let go before the next is
+        taken: giving a quarter of a second's worth of requests back at once would stop the loop for milliseconds."""
         async with self._collecting:
-            calls, self._calls[:] = self._calls[:], []
-            for _, group in groupby(calls, key=lambda call: id(call.source)):
-                for part in _slices(list(group)):
-                    try:
-                        self._add(part)
-                    except Exception:  # noqa: BLE001 (_give_up logs it)
-                        self._give_up(sum(len(call.answered.predictions) for call in part))
-                    await asyncio.sleep(0)
+            calls, self._calls[:] = self._calls[::-1], []
+            while calls:
+                part = _slice_off(calls)
+                try:
+                    self._add(part)
+                except Exception:  # noqa: BLE001 (_give_up logs it)
+                    self._give_up(sum(len(call.answered.predictions) for call in part))
+                del part
+                await asyncio.sleep(0)
 
     def _add(self, calls: Sequence[Call]) -> None:
         batch = make_batch(calls)
@@ -294,16 +304,14 @@ def _key(value: Any) -> str:
     return str(int(value)) if whole else str(value)
 
 
-def _slices(calls: Sequence[Call]) -> list[list[Call]]:
-    slices: list[list[Call]] = [[]]
-    rows = 0
-    for call in calls:
-        if rows >= SLICE_ROWS:
-            slices.append([])
-            rows = 0
-        slices[-1].append(call)
-        rows += len(call.answered.predictions)
-    return slices
+def _slice_off(calls: list[Call]) -> list[Call]:
+    """The next calls of one source, about SLICE_ROWS rows; taken off the end of `calls`, which is in reverse order."""
+    part = [calls.pop()]
+    rows = len(part[0].answered.predictions)
+    while calls and rows < SLICE_ROWS and calls[-1].source is part[0].source:
+        part.append(calls.pop())
+        rows += len(part[-1].answered.predictions)
+    return part
 
 
 def _size_bytes(data: bytes | list[Any]) -> int:

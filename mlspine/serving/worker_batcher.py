@@ -1,4 +1,4 @@
-"""For a model elsewhere, in a process or a thread: one call at a time while requests gather; late ones are given away."""
+"""For a model elsewhere, in a process or a thread: one call at a time while requests gather, late ones given away."""
 
 from __future__ import annotations
 

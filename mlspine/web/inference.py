@@ -16,7 +16,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import argparse
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import socket
@@ -48,6 +47,7 @@ from mlspine.serving.process import (
 )
 from mlspine.serving.recorder import Recorder
 from mlspine.serving.service import Serving
+from mlspine.serving.tidying import Tidying
 from mlspine.web.asgi_face import AsgiFace
 from mlspine.web.grpc import Stoppable, open_grpc
 from mlspine.web.http1.limits import Limits
@@ -94,7 +94,8 @@ async def serve(workspace: Path, process: str) -> None:
     stop, retire = asyncio.Event(), asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    recorder = Recorder(SpoolWriter(run / "spool", process))
+    tidying = Tidying()
+    recorder = Recorder(SpoolWriter(run / "spool", process), drained=tidying.tidy)
     mark = InLoopMark(run, process)
     serving = Serving(
         process=process,
@@ -120,7 +121,7 @@ async def serve(workspace: Path, process: str) -> None:
         # A change that was pushed before this process could hear of it is on disk by now.
         with contextlib.suppress(MlspineError):  # told in the log; the other endpoints answer all the same
             await serving.apply(plan_file.changed() or plan)
-        settle_memory()
+        tidying.begin()
         grpc = await open_grpc(serving, plan, max_body_bytes=config.max_body_bytes)
         await answer_until(stop, retire, make_face(api, config), port)
     finally:
@@ -201,13 +202,6 @@ def serving_config(workspace: Path) -> ServingConfig:
     except MlspineError as exc:
         log.error("the configuration cannot be read, defaults are used", extra={"why": str(exc)})
         return ServingConfig()
-
-
-def settle_memory() -> None:
-    """What is loaded by now stays: keep the collector from walking it again and again under load."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 def run_loop(start: Callable[[], object]) -> None:
