@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 
 DRAIN_EVERY_S = 0.25
 RETRY_EVERY_S = 1.0
-SLICE_ROWS = 1024  # encoded between two turns of the loop, well under a millisecond for 30 numeric columns
+SLICE_CALLS = 64  # calls turned into one batch of the spool ...
+SLICE_ROWS = 1024  # ... or about so many rows: well under a millisecond for 30 numeric columns
+FRAME_BYTES = 4 * 1024 * 1024  # batches written as one frame, about
 MAX_BACKLOG_BYTES = 64 * 1024 * 1024
 _OBJECT_BYTES = 64  # what one value of an object column takes, roughly
 
@@ -64,6 +66,9 @@ class _Waiting(NamedTuple):
 class Recorder:
     """Collects model calls and writes them to the spool at least every DRAIN_EVERY_S.
 
+    Few calls at a time are turned into a batch, while what they hold is still in the processor's cache; a quarter of
+    a second's worth at once takes several times as long, and stops the loop for as long.
+
     Serving wins over logging: when the disk is full or slow the oldest unwritten rows are dropped beyond
     MAX_BACKLOG_BYTES, and counted in `dropped_rows`. Not so for sources with `log_first`: their rows are kept,
     and whoever answers for them asks `is_full` first and refuses. drained: called after each round, when few
@@ -84,9 +89,12 @@ class Recorder:
         self._backlog: deque[_Waiting] = deque()
         self._backlog_bytes = 0
         self._lost: dict[str, int] = {}  # rows by endpoint that no batch has told of yet
-        self._writing: _Waiting | None = None
+        self._writing: list[_Waiting] = []
+        self._singly = 0  # so many of the next batches are written each for itself: one of them cannot be encoded
+        self._rows = 0  # in `_calls`
+        self._collecting = False  # it is arranged
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        self._collecting = asyncio.Lock()
+        self._due = asyncio.Event()
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.dropped_rows = 0
@@ -102,6 +110,10 @@ class Recorder:
 
         def record(requests: Sequence[Request], rows: Rows, answered: Answered) -> None:
             calls.append(Call(source, requests, rows, answered))
+            self._rows += len(answered.predictions)
+            if not self._collecting and (self._rows >= SLICE_ROWS or len(calls) >= SLICE_CALLS):
+                self._collecting = True
+                asyncio.get_running_loop().call_soon(self._collect)
 
         return record
 
@@ -115,7 +127,7 @@ class Recorder:
     def unwritten_rows(self) -> int:
         """Rows answered and not yet in the spool."""
         calls = sum(len(call.answered.predictions) for call in self._calls)
-        writing = self._writing.rows if self._writing else 0
+        writing = sum(waiting.rows for waiting in self._writing)
         return calls + writing + sum(waiting.rows for waiting in self._backlog)
 
     def start(self) -> None:
@@ -125,11 +137,12 @@ class Recorder:
 
     async def flush(self, timeout_s: float = 10.0) -> int:
         """Write everything recorded so far; returns the rows still unwritten (a disk that takes nothing)."""
-        await self._collect()
-        last = self._backlog[-1] if self._backlog else self._writing
+        self._collect()
+        self._due.set()
+        last = next(iter((*reversed(self._backlog), *reversed(self._writing))), None)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while last is not None and (last is self._writing or last in self._backlog) and not self.failure:
+                while last is not None and (last in self._writing or last in self._backlog) and not self.failure:
                     self._changed.clear()
                     await self._changed.wait()
         return self.unwritten_rows
@@ -149,22 +162,20 @@ class Recorder:
     async def _collect_regularly(self) -> None:
         while True:
             await asyncio.sleep(DRAIN_EVERY_S)
-            await self._collect()
+            self._collect()
+            self._due.set()
             self._drained()
 
-    async def _collect(self) -> None:
-        """Turn calls into batches, in slices with the loop free in between. Each slice is let go before the next is
-        taken: giving a quarter of a second's worth of requests back at once would stop the loop for milliseconds."""
-        async with self._collecting:
-            calls, self._calls[:] = self._calls[::-1], []
-            while calls:
-                part = _slice_off(calls)
-                try:
-                    self._add(part)
-                except Exception:  # noqa: BLE001 (_give_up logs it)
-                    self._give_up(sum(len(call.answered.predictions) for call in part))
-                del part
-                await asyncio.sleep(0)
+    def _collect(self) -> None:
+        """Turn the calls so far into batches."""
+        self._collecting, self._rows = False, 0
+        calls, self._calls[:] = self._calls[::-1], []
+        while calls:
+            part = _slice_off(calls)
+            try:
+                self._add(part)
+            except Exception:  # noqa: BLE001 (_give_up logs it)
+                self._give_up(sum(len(call.answered.predictions) for call in part))
 
     def _add(self, calls: Sequence[Call]) -> None:
         batch = make_batch(calls)
@@ -180,7 +191,8 @@ class Recorder:
             self._backlog_bytes -= oldest.size_bytes
             self.dropped_rows += oldest.rows
             self._tell_of_loss(oldest.batch.endpoint, oldest.rows + oldest.batch.dropped_rows)
-        self._changed.set()
+        if self._backlog_bytes >= FRAME_BYTES:
+            self._due.set()
 
     def _tell_of_loss(self, endpoint: str, rows: int) -> None:
         """Let the endpoint's next batch that reaches the disk say how many rows before it did not."""
@@ -194,34 +206,54 @@ class Recorder:
     async def _write_regularly(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            while not self._backlog:
-                self._changed.clear()
-                await self._changed.wait()
-            waiting = self._writing = self._backlog.popleft()
-            try:
-                await loop.run_in_executor(self._thread, self._writer.append, [waiting.batch])
-            except OSError as exc:
-                self._put_back(waiting, exc)
-                await asyncio.sleep(RETRY_EVERY_S)
-                continue
-            except Exception:  # noqa: BLE001 (_give_up logs it)
-                self._give_up(waiting.rows)
-            else:
-                self.failure = ""
-            self._writing = None
-            self._backlog_bytes -= waiting.size_bytes
-            self._changed.set()
+            await self._due.wait()
+            self._due.clear()
+            while self._backlog:
+                self._writing = self._taken()
+                try:
+                    await loop.run_in_executor(
+                        self._thread, self._writer.append, [waiting.batch for waiting in self._writing]
+                    )
+                except OSError as exc:
+                    self._put_back(exc)
+                    await asyncio.sleep(RETRY_EVERY_S)
+                    continue
+                except Exception:  # noqa: BLE001 (_give_up logs it)
+                    if len(self._writing) > 1:  # one of them is at fault: find it
+                        self._singly = len(self._writing)
+                        self._put_back()
+                        continue
+                    self._give_up(self._writing[0].rows)
+                else:
+                    self.failure = ""
+                written, self._writing = self._writing, []
+                self._backlog_bytes -= sum(waiting.size_bytes for waiting in written)
+                self._changed.set()
+
+    def _taken(self) -> list[_Waiting]:
+        """The batches of the next frame, oldest first."""
+        taken = [self._backlog.popleft()]
+        if self._singly:
+            self._singly -= 1
+            return taken
+        size = taken[0].size_bytes
+        while self._backlog and size < FRAME_BYTES:
+            taken.append(self._backlog.popleft())
+            size += taken[-1].size_bytes
+        return taken
 
     def _give_up(self, rows: int) -> None:
         """Rows that cannot be encoded would fail again for ever, and hold up all that come after them."""
         self.dropped_rows += rows
         log.exception("answered rows cannot be encoded and are left out of the log", extra={"rows": rows})
 
-    def _put_back(self, waiting: _Waiting, exc: OSError) -> None:
-        if not self.failure:
-            log.error("the spool cannot be written; answering goes on", extra={"why": str(exc)})
-        self._writing, self.failure = None, str(exc)
-        self._backlog.appendleft(waiting)
+    def _put_back(self, exc: OSError | None = None) -> None:
+        if exc is not None:
+            if not self.failure:
+                log.error("the spool cannot be written; answering goes on", extra={"why": str(exc)})
+            self.failure = str(exc)
+        self._backlog.extendleft(reversed(self._writing))
+        self._writing = []
         self._changed.set()
 
 
@@ -305,10 +337,10 @@ def _key(value: Any) -> str:
 
 
 def _slice_off(calls: list[Call]) -> list[Call]:
-    """The next calls of one source, about SLICE_ROWS rows; taken off the end of `calls`, which is in reverse order."""
+    """The next calls of one source, up to SLICE_CALLS or about SLICE_ROWS rows; `calls` is in reverse order."""
     part = [calls.pop()]
     rows = len(part[0].answered.predictions)
-    while calls and rows < SLICE_ROWS and calls[-1].source is part[0].source:
+    while calls and rows < SLICE_ROWS and len(part) < SLICE_CALLS and calls[-1].source is part[0].source:
         part.append(calls.pop())
         rows += len(part[-1].answered.predictions)
     return part

@@ -17,7 +17,7 @@ def test_single_rows_are_timed_in_rotation() -> None:
     ticks = iter(range(10_000))
     speed = measuring.measure(predict, {"a": np.arange(3.0)}, timer=lambda: next(ticks) / 1000)
     assert (speed.p50_s, speed.p99_s) == pytest.approx((0.001, 0.001))
-    assert len(seen) == 2 + measuring.TIMED_CALLS + 5
+    assert len(seen) == 2 + measuring.TIMED_CALLS + measuring.TIMED_BATCHES
     assert {tuple(each) for each in seen if len(each) == 1} == {(0.0,), (1.0,), (2.0,)}
 
 

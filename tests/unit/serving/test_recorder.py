@@ -220,3 +220,52 @@ def test_what_must_be_recorded_is_kept_and_pushes_out_what_need_not(
         await recorder.stop()
 
     asyncio.run(run())
+
+
+class Picky(SpoolWriter):
+    """Cannot encode one certain request, alone or among others."""
+
+    def append(self, batches: list[Batch]) -> int:
+        if any("poison" in batch.request_ids for batch in batches):
+            raise ValueError("this cannot be encoded")
+        return super().append(batches)
+
+
+def test_one_batch_that_cannot_be_encoded_costs_none_of_those_written_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(recorder_module, "SLICE_CALLS", 1)
+
+    async def run() -> None:
+        recorder = Recorder(Picky(tmp_path, "p"))
+        recorder.start()
+        record = recorder.recording(source())
+        for name in ("a", "b", "poison", "c", "d"):
+            record([request(name)], columns(1), answered(1))
+        assert await recorder.flush() == 0
+        record([request("e")], columns(1), answered(1))
+        await recorder.stop()
+        assert recorder.dropped_rows == 1
+
+    asyncio.run(run())
+    assert [name for batch in written(tmp_path) for name in batch.request_ids] == ["a", "b", "c", "d", "e"]
+    assert "cannot be encoded and are left out" in caplog.text
+
+
+def test_many_calls_are_one_frame_of_several_batches(tmp_path: Path) -> None:
+    rounds = []
+
+    async def run() -> None:
+        recorder = Recorder(SpoolWriter(tmp_path, "p"), drained=lambda: rounds.append(1))
+        recorder.start()
+        record = recorder.recording(source())
+        for i in range(3 * recorder_module.SLICE_CALLS):
+            record([request(str(i))], columns(1), answered(1))
+        await asyncio.sleep(0)
+        await recorder.flush()
+        await recorder.stop()
+
+    asyncio.run(run())
+    (file,) = spool_files(tmp_path)
+    (frame,) = read_frames(file)
+    assert [len(batch.request_ids) for batch in frame.batches] == [recorder_module.SLICE_CALLS] * 3
