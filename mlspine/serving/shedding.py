@@ -185,6 +185,7 @@ class Admission:
             wait_s - self._standing_s() / 2.0,
             f"{self.requests} requests wait, {wait_s:.2g} s of work, for longer than {PATIENCE_S:g} s:"
             " more arrive than can be answered",
+            stuck=away_s > wait_s / 2.0,
         )
 
     def _standing_s(self) -> float:

@@ -306,3 +306,22 @@ class DoorMachine(RuleBasedStateMachine):
 
 
 TestDoorMachine = DoorMachine.TestCase
+
+
+def test_a_refusal_says_whether_the_model_is_stuck_or_the_requests_are_too_many() -> None:
+    many = Admission(deadline_s=10.0, call_s=0.001, rows_per_s=1000.0)
+    now_s, refusal = 0.0, None
+    while refusal is None and now_s < 30.0:
+        refusal = many.admit(1, now_s)
+        if now_s and round(now_s * 1000) % 3 == 0:  # calls come back, but only a third of what arrives
+            many.answered(1, 1, 0.001, now_s)
+        now_s += 0.001
+    assert refusal is not None
+    assert not refusal.stuck
+    away = Admission(deadline_s=1.0, call_s=0.001, rows_per_s=1000.0)
+    refusal, now_s = None, 0.0
+    while refusal is None and now_s < 5.0:
+        refusal = away.admit(1, now_s)
+        now_s += 0.05
+    assert refusal is not None
+    assert refusal.stuck
