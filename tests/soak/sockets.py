@@ -27,7 +27,6 @@ def is_fault(status: int) -> bool:
     return status >= 500 and status != 501
 
 
-
 class Told(NamedTuple):
     """Requests sent, answers by status, and what was sent before an answer of 500 and more (a few)."""
 
