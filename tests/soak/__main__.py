@@ -165,7 +165,7 @@ def _tell(report: Report, face: str, what: str, told: Told) -> None:
         f"{digit}xx": sum(n for status, n in told.statuses.items() if status // 100 == digit) for digit in range(1, 6)
     }
     counts = ", ".join(f"{name} {count:,}" for name, count in by_class.items() if count)
-    report.say(f"{face:<6}{told.sent:,} {what}: {counts or 'no answer'}; 5xx {told.fives}")
+    report.say(f"{face:<6}{told.sent:,} {what}: {counts or 'no answer'}; faults {told.fives}")
     for fault in told.faults:
         report.fault(f"{face}: {fault}")
 
