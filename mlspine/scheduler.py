@@ -15,13 +15,12 @@ from mlspine.core.ids import SHORT_HASH
 from mlspine.core.observed import counted
 from mlspine.core.plan import ProcessState
 from mlspine.core.targets import LatencyTarget, latency_target
-from mlspine.core.types import Actor, Alert, Severity
+from mlspine.core.types import SYSTEM, Alert, Severity
 from mlspine.monitoring import guarded
 from mlspine.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-SYSTEM = Actor(name="mlspine", kind="system")
 TICK_S = 0.1
 SUPERVISE_EVERY_S = 0.2
 CHECK_EVERY_S = 5.0

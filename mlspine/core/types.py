@@ -51,6 +51,9 @@ class Actor(Struct, frozen=True, kw_only=True):
     scope: tuple[str, ...] = ()
 
 
+SYSTEM = Actor(name="mlspine", kind="system")  # whoever acts when mlspine does so by itself
+
+
 class LedgerEntry(Struct, frozen=True, kw_only=True):
     """One line of the hash chain. `entry_hash` covers every other field and so the whole past."""
 

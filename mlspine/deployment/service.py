@@ -9,7 +9,7 @@ from mlspine.core.errors import Conflict, Invalid, MlspineError, NotFound, close
 from mlspine.core.ids import SHORT_HASH, check_name, now_ms
 from mlspine.core.plan import Acknowledgement, Cohort, Endpoint, Guards, LogSettings, Plan, Proof, Revision, Traffic
 from mlspine.core.public import public
-from mlspine.core.types import Actor, ModelVersion
+from mlspine.core.types import SYSTEM, Actor, ModelVersion
 from mlspine.deployment import store
 from mlspine.deployment.endpoint import live_since, placement_after, rollback_target
 from mlspine.deployment.examining import Examiner
@@ -37,7 +37,6 @@ class _Refused(NamedTuple):
     error: MlspineError
 
 
-SYSTEM = Actor(name="mlspine", kind="system")
 CROSSING_S = 300.0  # a rollback within this time of one by mlspine itself was typed for the same reason
 
 

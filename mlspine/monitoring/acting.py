@@ -13,7 +13,7 @@ from typing import Literal
 
 from mlspine.core.errors import MlspineError
 from mlspine.core.plan import Endpoint
-from mlspine.core.types import Actor, Alert
+from mlspine.core.types import SYSTEM, Alert
 from mlspine.deployment.service import WATCH, Deployment
 from mlspine.governance.service import signature
 from mlspine.monitoring.service import Monitoring
@@ -22,7 +22,6 @@ from mlspine.ports import Deployer
 log = logging.getLogger(__name__)
 
 Policy = Literal["ask", "fallback"]
-SYSTEM = Actor(name="mlspine", kind="system")
 MAY_SWITCH = ("errors", "latency", "quality", "sentinel")
 FALLBACK = "fallback"
 

@@ -11,7 +11,7 @@ import msgspec
 
 from mlspine.core.errors import MlspineError
 from mlspine.core.plan import Endpoint, Revision
-from mlspine.core.types import Actor
+from mlspine.core.types import SYSTEM, Actor
 from mlspine.deployment.service import Deployment
 from mlspine.governance.service import signature
 from mlspine.ports import Database
@@ -19,7 +19,7 @@ from mlspine.rollouts import store
 from mlspine.rollouts.deciding import Decision, decide
 from mlspine.rollouts.measuring import Beyond
 from mlspine.rollouts.store import Rollout, State
-from mlspine.rollouts.telling import SYSTEM, Telling
+from mlspine.rollouts.telling import Telling
 
 RETRY_MS = 60_000
 # How the reason of a revision begins that ends a canary, so that a look after a crash can tell.

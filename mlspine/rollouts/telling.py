@@ -6,13 +6,12 @@ from typing import Any
 
 import msgspec
 
-from mlspine.core.types import Actor, Severity
+from mlspine.core.types import SYSTEM, Actor, Severity
 from mlspine.governance.service import Governance
 from mlspine.monitoring.service import Monitoring
 from mlspine.rollouts.deciding import Evidence
 from mlspine.rollouts.store import Rollout
 
-SYSTEM = Actor(name="mlspine", kind="system")
 CAUSE = "rollout"
 
 

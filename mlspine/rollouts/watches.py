@@ -9,6 +9,7 @@ import msgspec
 from mlspine.core.errors import MlspineError
 from mlspine.core.ids import uuid7
 from mlspine.core.plan import Endpoint, Revision
+from mlspine.core.types import SYSTEM
 from mlspine.deployment.endpoint import live_since
 from mlspine.deployment.fresh import before_switch
 from mlspine.deployment.service import WATCH, Deployment
@@ -19,7 +20,7 @@ from mlspine.rollouts.counting import Counting
 from mlspine.rollouts.counts import MINUTE_MS
 from mlspine.rollouts.measuring import Beyond
 from mlspine.rollouts.store import Rollout, State
-from mlspine.rollouts.telling import SYSTEM, Telling
+from mlspine.rollouts.telling import Telling
 from mlspine.rollouts.watching import Watched, look
 
 RETRY_MS = 60_000

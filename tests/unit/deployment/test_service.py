@@ -12,9 +12,9 @@ from mlspine import migrations
 from mlspine.backends.sqlite import SqliteDatabase
 from mlspine.core.errors import Conflict, Denied, Unavailable
 from mlspine.core.plan import Acknowledgement, LogSettings, Plan, PlannedEndpoint, ProcessState, Proof
-from mlspine.core.types import Actor, Tier
+from mlspine.core.types import SYSTEM, Actor, Tier
 from mlspine.data.service import Data
-from mlspine.deployment.service import SYSTEM, Deployment
+from mlspine.deployment.service import Deployment
 from mlspine.governance.service import Governance
 from mlspine.registry.prepare import prepare
 from mlspine.registry.service import Registry
