@@ -10,7 +10,7 @@ from mlspine.core.config import FeedsConfig
 from mlspine.core.errors import Invalid, MlspineError, NotFound
 from mlspine.core.ids import now_ms, uuid7
 from mlspine.core.public import public
-from mlspine.core.types import Actor, FeedState, LabelReceipt, ModelVersion, Struct
+from mlspine.core.types import SYSTEM, Actor, FeedState, LabelReceipt, ModelVersion, Struct
 from mlspine.data.source import parse_source
 from mlspine.feeds import schedule as schedules
 from mlspine.feeds import store
@@ -142,7 +142,7 @@ class Feeds:
                 if found_anew:
                     document = {"source": text, "rows": memory.rows, "problem": _problem(memory)}
                     self._governance.record_evidence(
-                        "feed", f"model:{model}", _SYSTEM, passed=not _problem(memory), document=document
+                        "feed", f"model:{model}", SYSTEM, passed=not _problem(memory), document=document
                     )
         return [self._state(model, "source") for model, _ in models]
 
@@ -256,6 +256,3 @@ class Feeds:
 def _problem(memory: store.Memory) -> str:
     faults = "; ".join(f"{fault.field}: {fault.says}" for fault in memory.faults)
     return "; ".join(each for each in (memory.failure, faults) if each)
-
-
-_SYSTEM = Actor(name="mlspine", kind="system")
